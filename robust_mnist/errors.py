@@ -1,0 +1,45 @@
+"""Mistakes of the user, told in one line each."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: a flag, a name, a file.
+
+    The command line prints the message, which is always a single line, and exits with status 2;
+    anything that is not an `InputError` is a bug or a failure of the run and keeps its traceback.
+    """
+
+    def __init__(self, message: str) -> None:
+        # Paths and cells of broken files may hold line ends of their own.
+        super().__init__(" ".join(message.splitlines()))
+
+
+def closest(name: str, choices: Iterable[str]) -> str:
+    """The end of a message about an unknown name: `"; did you mean 'tanh'?"`, or nothing.
+
+    Args:
+        name: What was asked for.
+        choices: What there is.
+
+    Returns:
+        The question for the choice most like `name`, or `""` when none is like it.
+    """
+    by_lower = {choice.lower(): choice for choice in choices}
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[matches[0]]!r}?" if matches else ""
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
+    """The error for a name that is in no registry; the caller raises it.
+
+    Args:
+        kind: What the name should have been, in the singular: `"attack"`, `"dataset"`.
+        name: What was asked for.
+        choices: Every valid name, in the order to list them.
+    """
+    choices = list(choices)
+    return InputError(
+        f"unknown {kind} {name!r}: choose from {', '.join(choices)}{closest(name, choices)}"
+    )
