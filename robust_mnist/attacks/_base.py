@@ -1,0 +1,74 @@
+"""The kinds of attack. All act on one image and return an image, never a verdict."""
+
+import abc
+
+import equinox as eqx
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from robust_mnist.models import AbstractClassifier
+from robust_mnist.threat import AbstractBall
+
+
+class AbstractAttack(eqx.Module):
+    """A frozen description of a search, without model or data."""
+
+
+class AbstractBallAttack(AbstractAttack):
+    """Searches for the worst image inside the ball of radius `eps`.
+
+    Attributes:
+        ball: Norm that bounds the perturbation.
+    """
+
+    ball: eqx.AbstractVar[AbstractBall]
+
+    @property
+    @abc.abstractmethod
+    def one_step(self) -> bool:
+        """Whether `eps` is the length of a single step; then accuracy at exactly that step is of
+        interest besides, and may rise again where the step overshoots."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        eps: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, " pixels"]:
+        """The best image found: in [0, 1] and in the ball up to rounding.
+
+        Args:
+            model: Classifier under attack.
+            x: Clean image, pixels in [0, 1].
+            y: True class.
+            eps: Radius in units of pixel intensity, at least 0; traced, so that a sweep over
+                radii compiles once.
+            key: Randomness; the same key gives the same image.
+        """
+
+
+class AbstractStepAttack(AbstractAttack):
+    """Takes one step of a given length and knows no ball; the step's unit is the attack's own."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        step: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, " pixels"]:
+        """The stepped image, not clipped: whoever measures clips it to [0, 1].
+
+        Args:
+            model: Classifier under attack.
+            x: Clean image, pixels in [0, 1].
+            y: True class.
+            step: Length of the step, at least 0.
+            key: Randomness; the same key gives the same image.
+        """

@@ -1,0 +1,63 @@
+"""What an attack ascends. Each loss is a value: swap it with the field `loss=`."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from robust_mnist import metrics
+
+
+class AbstractLoss(eqx.Module):
+    """A score of logits that grows as the classifier does worse."""
+
+    @abc.abstractmethod
+    def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
+        """The score of one image whose true class is `y`."""
+
+
+class Margin(AbstractLoss):
+    """Largest wrong logit minus the true one: above 0 where the classifier is wrong.
+
+    It does not underflow, however confident the network is: its gradient is that of two logits.
+    """
+
+    def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
+        return -metrics.margin(logits, y)
+
+
+class CrossEntropy(AbstractLoss):
+    """Cross-entropy in nats; its gradient underflows to 0 on confident networks."""
+
+    def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
+        return metrics.cross_entropy(logits, y)
+
+
+class DLR(AbstractLoss):
+    """Difference of logits ratio: the margin over the spread of the largest three logits.
+
+    Neither the scale nor a shift of the logits changes it.
+
+    Reference:
+        Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+        parameter-free attacks", ICML 2020, equation 6.
+    """
+
+    def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
+        largest, _, third = jax.lax.top_k(logits, 3)[0]
+        return -metrics.margin(logits, y) / (largest - third + 1e-12)
+
+
+class Toward(AbstractLoss):
+    """One wrong logit minus the true one: the margin with its class fixed.
+
+    Attributes:
+        target: Class to reach, other than the true one.
+    """
+
+    target: Int[Array, ""]
+
+    def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
+        return jnp.take(logits, self.target) - jnp.take(logits, y)

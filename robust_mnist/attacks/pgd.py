@@ -1,0 +1,79 @@
+"""Projected gradient descent."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from robust_mnist.attacks._base import AbstractBallAttack
+from robust_mnist.attacks.losses import AbstractLoss, Margin
+from robust_mnist.models import AbstractClassifier
+from robust_mnist.threat import AbstractBall, Linf
+
+
+class PGD(AbstractBallAttack):
+    """Ascend the loss from a random point of the ball, and keep the best image ever seen.
+
+    Reference:
+        Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
+
+    Attributes:
+        ball: Norm that bounds the perturbation.
+        steps: Number of gradient steps, at least 1.
+        rel_step_size: Length of a step as a fraction of `eps`, positive.
+        loss: What to ascend; the default cannot underflow.
+    """
+
+    ball: AbstractBall = Linf()
+    steps: int = eqx.field(static=True, default=40)
+    rel_step_size: float = 0.1
+    loss: AbstractLoss = Margin()
+
+    def __check_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(
+                f"PGD takes at least one step, got steps={self.steps}; "
+                "for clean accuracy sweep eps=0"
+            )
+        if not self.rel_step_size > 0:
+            raise ValueError(f"PGD needs rel_step_size > 0, got {self.rel_step_size}")
+
+    @property
+    def one_step(self) -> bool:
+        return False
+
+    def __call__(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        eps: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, " pixels"]:
+        score = jax.value_and_grad(lambda z: self.loss(model(z), y))
+
+        def feasible(z: Array) -> Array:
+            # Ball before box: x lies in the box, so clipping only moves a pixel towards x and the
+            # result is in both sets. Box before ball would not do for L2.
+            return jnp.clip(x + self.ball.project(z - x, eps), 0.0, 1.0)
+
+        def keep(z: Array, value: Array, best: Array, highest: Array) -> tuple[Array, Array]:
+            better = value > highest
+            return jnp.where(better, z, best), jnp.where(better, value, highest)
+
+        def ascend(
+            carry: tuple[Array, Array, Array], _: None
+        ) -> tuple[tuple[Array, Array, Array], None]:
+            z, best, highest = carry
+            value, gradient = score(z)  # one pass both scores z and tells where to go from it
+            best, highest = keep(z, value, best, highest)
+            move = self.rel_step_size * eps * self.ball.steepest(gradient)
+            return (feasible(z + move), best, highest), None
+
+        start = feasible(x + self.ball.sample(key, x.size, eps))
+        # The clean image takes part: an attack never makes a mistake right again.
+        first = (start, x, self.loss(model(x), y))
+        (last, best, highest), _ = jax.lax.scan(ascend, first, length=self.steps)
+        # The last point has been stepped to but not scored yet.
+        return keep(last, self.loss(model(last), y), best, highest)[0]

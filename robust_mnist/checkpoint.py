@@ -1,0 +1,111 @@
+"""Weights and training states as safetensors files: named arrays and text, nothing to unpickle."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import PyTree
+
+from robust_mnist import files
+from robust_mnist.errors import InputError
+from robust_mnist.models import MODELS, AbstractClassifier
+
+
+Tree = TypeVar("Tree")
+Metadata = dict[str, Any]
+
+
+def save(path: str | os.PathLike[str], tree: PyTree, metadata: Metadata) -> None:
+    """Write the arrays of `tree` under their own names, such as `layers.0.weight`.
+
+    Args:
+        path: The file; replaced whole.
+        tree: Anything whose array leaves matter.
+        metadata: JSON values stored beside the arrays.
+    """
+    host = jax.device_get(eqx.filter(tree, eqx.is_array))
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in _named(host)}
+    text = {name: json.dumps(value) for name, value in metadata.items()}
+    with files.writing(path) as temporary:
+        temporary.write_bytes(safetensors.numpy.save(arrays, metadata=text))
+
+
+def load(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, Metadata]:
+    """Read a file written by `save` into the shape of `like`.
+
+    Args:
+        path: The file.
+        like: A tree with the same array names, shapes and dtypes; its other leaves are kept.
+
+    Returns:
+        The tree and the metadata.
+
+    Raises:
+        InputError: The file is missing, damaged, or holds other arrays than `like`.
+    """
+    arrays, metadata = _read(path)
+    wanted, rest = eqx.partition(like, _is_array)
+    names = [name for name, _ in _named(wanted)]
+    if set(names) != set(arrays):
+        odd = sorted(set(names) ^ set(arrays))
+        raise InputError(f"{path} must hold the arrays of this network, it differs in {', '.join(odd)}")
+    for name, leaf in _named(wanted):
+        found = arrays[name]
+        if found.shape != leaf.shape or found.dtype != leaf.dtype:
+            raise InputError(
+                f"{path}: {name} must be {leaf.dtype}{leaf.shape}, got {found.dtype}{found.shape}"
+            )
+    leaves = [jax.numpy.asarray(arrays[name]) for name in names]
+    filled = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
+    return eqx.combine(filled, rest), metadata
+
+
+def save_model(path: str | os.PathLike[str], model: AbstractClassifier, metadata: Metadata) -> None:
+    """Write one network; `metadata` must name its `model`, `sizes` and `activation`."""
+    save(path, model, metadata)
+
+
+def load_model(path: str | os.PathLike[str]) -> AbstractClassifier:
+    """Rebuild a network from its file.
+
+    Raises:
+        InputError: The file is no network written by this package, or it is damaged.
+    """
+    _, metadata = _read(path)
+    try:
+        model = MODELS[metadata["model"]]
+        sizes, activation = tuple(metadata["sizes"]), metadata["activation"]
+        like = eqx.filter_eval_shape(model, sizes, activation, key=jax.random.key(0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not say which network it holds: {error}") from error
+    return load(path, like)[0]
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _named(tree: PyTree) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+
+
+def _is_array(leaf: object) -> bool:
+    return eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Metadata]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as stored:
+            metadata = {name: json.loads(text) for name, text in (stored.metadata() or {}).items()}
+            return {name: stored.get_tensor(name) for name in stored.keys()}, metadata  # noqa: SIM118
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from error

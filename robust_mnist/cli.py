@@ -1,0 +1,134 @@
+"""The command line: parses, dispatches, and turns errors into one line and an exit code.
+
+Nothing heavy is imported before the flags are known to be good, so `--help` and mistakes in flags
+never wait for JAX.
+"""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any, Union
+
+import tyro
+
+from robust_mnist.config import COMMANDS
+from robust_mnist.errors import InputError, unknown
+
+
+DONE, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DESCRIPTION = "Train small classifiers with JAX, attack them, and see how robust they really are."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after the program's name; by default those of this process.
+
+    Returns:
+        0 done, 1 failure, 2 bad input, 130 interrupted and resumable.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        command = parse(words)
+        if command is None:
+            return DONE
+        return _run(command)
+    except InputError as error:
+        return _fail(BAD_INPUT, str(error), debug=debug)
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, "interrupted; the same command continues", debug=debug)
+    except BrokenPipeError:
+        # Whoever read stdout has gone; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except PermissionError as error:
+        return _fail(BAD_INPUT, f"no permission: {error}", debug=debug)
+    except Exception as error:  # noqa: BLE001 the last resort: one line, and --debug for the rest
+        return _fail(_code(error), _describe(error), debug=debug)
+
+
+def parse(words: Sequence[str]) -> Any:
+    """The command the words ask for; None when they asked for help, which is then printed.
+
+    Raises:
+        InputError: A command, a flag or a value is wrong.
+    """
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise unknown("command", words[0], COMMANDS)
+    named = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items())
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                Union[named],  # type: ignore[arg-type]  # noqa: UP007 built from a registry
+                prog="robust-mnist",
+                description=DESCRIPTION,
+                args=list(words),
+                config=(
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.OmitSubcommandPrefixes,
+                    tyro.conf.FlagCreatePairsOff,
+                ),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return None
+        raise InputError(_one_line(complaint.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """The message inside tyro's framed complaint, and its suggestion if it has one."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    sections: list[list[str]] = [[]]
+    for line in lines[1:]:
+        if set(line) <= {"─"}:
+            sections.append([])
+        else:
+            sections[-1].append(line)
+    said = " ".join(sections[0]).rstrip(".")
+    said = said.removeprefix("Error parsing ").partition(": --")
+    message = f"--{said[2]}" if said[2] else said[0]
+    for section in sections[1:]:
+        if section and section[0].startswith("Perhaps you meant"):
+            message += f"; did you mean {section[1].split()[0]}?"
+    return message or "the command line cannot be read; see --help"
+
+
+def _run(command: Any) -> int:
+    from robust_mnist import commands
+
+    result = commands.run(command)
+    if command.output.json:
+        sys.stdout.write(json.dumps(result.data, indent=2, allow_nan=False) + "\n")
+    else:
+        sys.stdout.write(result.text.rstrip("\n") + "\n")
+    sys.stdout.flush()
+    return DONE
+
+
+def _code(error: Exception) -> int:
+    return INTERRUPTED if type(error).__name__ == "Interrupted" else FAILURE
+
+
+def _describe(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if type(error).__name__ in {"Interrupted", "Contradiction"}:
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _fail(code: int, message: str, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"robust-mnist: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Time spent computing, with compilation told apart.
+
+JAX reports when it traces, lowers and compiles; what is left of a block's wall time is the work
+itself. The caller waits for the device inside the block.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+
+import jax
+
+
+_STAGES = ("jaxpr_trace_duration", "jaxpr_to_mlir_module_duration", "backend_compile_duration")
+_intervals: list[tuple[float, float]] = []
+
+
+def _listen(event: str, duration: float, **_: object) -> None:
+    if event.endswith(_STAGES):
+        now = time.perf_counter()
+        _intervals.append((now - duration, now))
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+@dataclasses.dataclass
+class Elapsed:
+    """What a block took, in seconds.
+
+    Attributes:
+        seconds: Wall time without compilation.
+        compile_seconds: Time in which JAX was tracing, lowering or compiling.
+    """
+
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+
+@contextlib.contextmanager
+def stopwatch() -> Iterator[Elapsed]:
+    """Time a block; the values stand when it has ended.
+
+    Stages nest (a traced function calls traced functions), so their intervals are united, not
+    added. Blocks must not nest or run side by side.
+    """
+    elapsed = Elapsed()
+    _intervals.clear()
+    start = time.perf_counter()
+    yield elapsed
+    end = time.perf_counter()
+    elapsed.compile_seconds = _union(start, end)
+    elapsed.seconds = end - start - elapsed.compile_seconds
+
+
+def _union(start: float, end: float) -> float:
+    covered, reached = 0.0, start
+    for low, high in sorted(_intervals):
+        low, high = max(low, reached), min(high, end)
+        if high > low:
+            covered += high - low
+            reached = high
+    return covered

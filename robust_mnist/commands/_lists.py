@@ -1,0 +1,51 @@
+"""Commands that only tell what there is."""
+
+from robust_mnist import config
+from robust_mnist.commands._result import Result, columns
+
+
+def data(command: config.Data) -> Result:
+    """The named data sets."""
+    del command
+    from robust_mnist.data import DATASETS
+
+    listed = [
+        {"name": name, "about": source.description, "licence": source.licence, "origin": source.origin}
+        for name, source in DATASETS.items()
+    ]
+    heading = ("name", "about", "licence", "origin")
+    text = columns([heading, *(tuple(str(row[key]) for key in heading) for row in listed)])
+    return Result(f"{text}\n\n--data also takes a folder of IDX or CSV files, two CSV files, or an NPZ.", listed)
+
+
+def methods(command: config.Methods) -> Result:
+    """The attacks and certifiers, with their first line of documentation."""
+    del command
+    from robust_mnist.attacks import ATTACKS
+    from robust_mnist.certify import CERTIFIERS
+    from robust_mnist.sweep import norm_of
+
+    listed = [
+        {
+            "name": name,
+            "norm": norm_of(name) or "",
+            "kind": "certifier" if name in CERTIFIERS else "attack",
+            "default": name in {m for ms in config.METHODS.values() for m in ms} | {*config.STEP_METHODS},
+            "about": (type(method).__doc__ or "").strip().partition("\n")[0],
+        }
+        for name, method in (*ATTACKS.items(), *CERTIFIERS.items())
+    ]
+    heading = ("name", "norm", "kind", "default", "about")
+    word = lambda value: {True: "yes", False: ""}.get(value, value) if isinstance(value, bool) else str(value)
+    return Result(columns([heading, *(tuple(word(row[key]) for key in heading) for row in listed)]), listed)
+
+
+def devices(command: config.Devices) -> Result:
+    """The devices JAX can use."""
+    del command
+    from robust_mnist import bench
+
+    found = bench.devices()
+    gib = lambda size: "" if size is None else f"{size / 2**30:.1f} GiB"
+    rows = [(str(d["id"]), d["platform"], d["kind"], gib(d["memory"])) for d in found]
+    return Result(columns([("id", "platform", "kind", "memory"), *rows]), found)

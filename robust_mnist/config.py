@@ -1,0 +1,248 @@
+"""Settings of every command, as frozen dataclasses: the one list of flags, defaults and help texts.
+
+A field's docstring is its help on the command line. Values are checked on construction, so a
+settings object that exists is valid as far as can be known without data.
+"""
+
+import dataclasses
+import math
+from typing import Annotated, Literal
+
+import tyro
+
+from robust_mnist.errors import InputError
+
+
+Norm = Literal["linf", "l2"]
+
+# Where robust accuracy is read when no --eps is given, in units of pixel intensity. The grids end
+# where an undefended MLP has nothing left, so that a curve shows its whole fall.
+EPS: dict[str, tuple[float, ...]] = {
+    "linf": (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1),
+    "l2": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0),
+}
+
+# What is run when no --methods are given.
+METHODS: dict[str, tuple[str, ...]] = {
+    "linf": ("fgsm-linf", "pgd40-linf", "ibp-linf"),
+    "l2": ("fgm-l2", "pgd40-l2"),
+}
+STEP_METHODS: tuple[str, ...] = ("gradient-step",)
+
+
+def _numbers(name: str, kind: type[int] | type[float]) -> tyro.constructors.PrimitiveConstructorSpec:
+    """Numbers parted by commas, by spaces, or both: `0,.01,.02` or `0 .01 .02`."""
+
+    def parse(words: list[str]) -> tuple[float, ...]:
+        texts = [text for word in words for text in word.split(",") if text.strip()]
+        try:
+            return tuple(kind(text) for text in texts)
+        except ValueError:
+            what = "whole numbers" if kind is int else "numbers"
+            raise InputError(f"--{name} takes {what} parted by commas, got {' '.join(words)!r}") from None
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"{kind.__name__.upper()},...",
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(f"{number:g}" for number in value)],
+    )
+
+
+def _require(condition: bool, rule: str, value: object) -> None:
+    if not condition:
+        raise InputError(f"{rule}, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """What determines the trained networks; the defaults are the lab's."""
+
+    data: tuple[str, ...] = ("mnist",)
+    """mnist, fashion-mnist, kmnist, a folder of IDX or CSV files, two CSV files, or an NPZ."""
+    split: str = "lab"
+    """lab (10,000 training and 1,000 validation images) or full (55,000 and 5,000)."""
+    model: str = "mlp"
+    """Name in the model registry."""
+    sizes: Annotated[tuple[int, ...], _numbers("sizes", int)] = (784, 50, 50, 10)
+    """Width of every layer, input and output included."""
+    activation: str = "tanh"
+    """Hidden activation: tanh, relu, sigmoid, gelu, silu, elu, softplus, leaky-relu."""
+    objective: str = "cross-entropy"
+    """What training minimises."""
+    epochs: int = 500
+    """Passes over the training images."""
+    batch_size: int = 1000
+    """Images per step; what is left over after the last whole batch of an epoch waits for the next."""
+    learning_rate: float = 2e-3
+    """Step length of RMSProp."""
+    decay: float = 0.9
+    """Decay rate of RMSProp's running mean of squared gradients."""
+    delta: float = 1e-7
+    """RMSProp's stabiliser."""
+    delta_outside_root: bool = False
+    """Add delta to the root instead of under it: g / (sqrt(r) + delta)."""
+    record_every: int = 10
+    """Epochs between two rows of the history."""
+    seed: int = 0
+    """Initial weights and batch order; network i of --seeds N uses seed + i."""
+    seeds: int = 1
+    """Networks to train at once, in one compiled program."""
+    shared_batches: bool = False
+    """Give all networks the same batches: faster, but their errors are less independent."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.sizes) >= 2, "--sizes needs an input and an output width", self.sizes)
+        _require(min(self.sizes) >= 1, "--sizes must all be at least 1", self.sizes)
+        for name in ("epochs", "batch_size", "record_every", "seeds"):
+            value = getattr(self, name)
+            _require(value >= 1, f"--{name.replace('_', '-')} must be at least 1", value)
+        _require(0 <= self.seed < 2**31, "--seed must be between 0 and 2147483647", self.seed)
+        for name in ("learning_rate", "delta"):
+            value = getattr(self, name)
+            positive = math.isfinite(value) and value > 0
+            _require(positive, f"--{name.replace('_', '-')} must be a positive number", value)
+        _require(0 <= self.decay < 1, "--decay must be in [0, 1)", self.decay)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepSettings:
+    """Which methods are run at which radii."""
+
+    norm: tuple[Norm, ...] = ()
+    """Norms that bound the perturbation; by default those of --methods, else both."""
+    eps: Annotated[tuple[float, ...], _numbers("eps", float)] = ()
+    """Radii in units of pixel intensity, for one --norm; each norm has a default grid."""
+    methods: tuple[str, ...] = ()
+    """Attacks and certifiers by name; `robust-mnist methods` lists them."""
+    attack_seed: int = 0
+    """Randomness of the attacks."""
+
+    def __post_init__(self) -> None:
+        for value in self.eps:
+            valid = math.isfinite(value) and value >= 0
+            _require(valid, "--eps must be finite and at least 0", f"{value:g}")
+        one = not self.eps or len(set(self.norm)) == 1
+        _require(one, "--eps is measured in one norm: give --norm linf or --norm l2 as well", self.norm)
+
+    def grid(self, norm: str) -> tuple[float, ...]:
+        """Radii to evaluate in `norm`: sorted, distinct, always with 0."""
+        return tuple(sorted({0.0, *(self.eps or EPS[norm])}))
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """How a command reports, and what it may touch."""
+
+    json: bool = False
+    """Print one machine-readable result on stdout."""
+    quiet: bool = False
+    """No progress, no notes: errors and results only."""
+    overwrite: bool = False
+    """Replace the run that stands in the output folder."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def flags(settings: object) -> list[str]:
+    """The command-line words that differ from the defaults: what reproduces these settings."""
+    words: list[str] = []
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        if value == field.default:
+            continue
+        words.append(f"--{field.name.replace('_', '-')}")
+        if field.name in {"sizes", "eps"}:
+            words.append(",".join(f"{number:g}" for number in value))
+        elif not isinstance(value, bool):
+            words.extend(str(item) for item in (value if isinstance(value, tuple) else (value,)))
+    return words
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Train if needed, sweep, and write the report."""
+
+    train: TrainSettings = TrainSettings()
+    sweep: SweepSettings = SweepSettings()
+    out: str | None = None
+    """Folder of the run; by default runs/<split>, or runs/<data>-<split> for other data."""
+    run: str | None = None
+    """An existing run: its settings are taken from there."""
+    resume: bool = False
+    """Continue an unfinished run; this is also what happens without, if the settings are the same."""
+    publish: bool = False
+    """Copy the small results to reports/."""
+    output: Output = Output()
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train networks and measure them on clean images."""
+
+    train: TrainSettings = TrainSettings()
+    out: str | None = None
+    """Folder of the run; by default runs/<split>, or runs/<data>-<split> for other data."""
+    run: str | None = None
+    """An existing run: its settings are taken from there."""
+    resume: bool = False
+    """Continue an unfinished run; this is also what happens without, if the settings are the same."""
+    output: Output = Output()
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Attack and certify the networks of a run; results are added to those it holds."""
+
+    run: str
+    """Folder of the run."""
+    sweep: SweepSettings = SweepSettings()
+    output: Output = Output()
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Write the page and the figures of a run, or compare several."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Folders of finished runs; the first is the baseline."""
+    run: str | None = None
+    """Folder of one finished run, as in the other commands."""
+    out: str | None = None
+    """The page; by default report.html in the run, or runs/comparison.html for several."""
+    publish: bool = False
+    """Copy the small results to reports/."""
+    output: Output = Output()
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """List the data sets that can be named, and where they come from."""
+
+    output: Output = Output()
+
+
+@dataclasses.dataclass(frozen=True)
+class Methods:
+    """List attacks and certifiers by name."""
+
+    output: Output = Output()
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """List the devices JAX can use."""
+
+    output: Output = Output()
+
+
+COMMANDS: dict[str, type] = {
+    "run": Run,
+    "train": Train,
+    "sweep": Sweep,
+    "report": Report,
+    "data": Data,
+    "methods": Methods,
+    "devices": Devices,
+}

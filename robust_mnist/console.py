@@ -1,0 +1,80 @@
+"""What the person at the terminal sees: progress and notes on stderr, results on stdout."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+
+class Console:
+    """Progress bars on a terminal, a line now and then in a log, nothing when quiet.
+
+    Everything goes to stderr, so that stdout carries results alone.
+
+    Args:
+        quiet: Say nothing but errors.
+        every: Seconds between two progress lines where stderr is not a terminal.
+    """
+
+    def __init__(self, *, quiet: bool = False, every: float = 5.0) -> None:
+        self.quiet = quiet
+        self.every = every
+
+    def note(self, text: str) -> None:
+        """Print one line."""
+        if not self.quiet:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        """Follow a piece of work of `total` steps.
+
+        Yields:
+            `update(done, text)`: how many steps are done by now, and what to say beside the bar.
+        """
+        if self.quiet:
+            yield lambda _done, _text: None
+        elif sys.stderr.isatty():
+            with self._bar(title, total) as update:
+                yield update
+        else:
+            yield _Lines(title, total, self.every, self.note)
+
+    @contextlib.contextmanager
+    def _bar(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        # Imported here: `--help` and errors in flags must stay fast.
+        from rich import console, progress
+
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[text]}", markup=False),
+        )
+        with progress.Progress(*columns, console=console.Console(stderr=True)) as bar:
+            task = bar.add_task(title, total=total, text="")
+            yield lambda done, text: bar.update(task, completed=done, text=text)
+
+
+class _Lines:
+    """Progress for a log file: the first, the last, and one line every few seconds."""
+
+    def __init__(self, title: str, total: int, every: float, note: Callable[[str], None]) -> None:
+        self.title = title
+        self.total = total
+        self.every = every
+        self.note = note
+        self.start = time.monotonic()
+        self.last = self.start
+
+    def __call__(self, done: int, text: str) -> None:
+        now = time.monotonic()
+        if done < self.total and now - self.last < self.every:
+            return
+        self.last = now
+        left = (now - self.start) / max(done, 1) * (self.total - done)
+        self.note(f"{self.title} {done}/{self.total}, about {left:.0f} s left  {text}".rstrip())

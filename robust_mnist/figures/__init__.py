@@ -1,0 +1,49 @@
+"""Figures of runs: functions from records to matplotlib figures, without JAX and without pyplot.
+
+A figure is one file that defines a `Chart`, and one line in `FIGURES`.
+"""
+
+from robust_mnist.figures import (
+    confusion_flow,
+    digits,
+    gallery,
+    lab_attack,
+    overlay_robust_accuracy,
+    overlay_training,
+    paired_differences,
+    predictions,
+    robust_accuracy,
+    step_size,
+    training,
+)
+from robust_mnist.figures._chart import Chart as Chart, Overlay as Overlay
+from robust_mnist.figures._curves import swept as swept
+from robust_mnist.figures._paired import (
+    differences as differences,
+    shared_grid as shared_grid,
+    shared_norms as shared_norms,
+)
+from robust_mnist.figures._save import save as save, svg as svg
+from robust_mnist.figures._style import EPS_LABEL as EPS_LABEL, INK as INK, NORMS as NORMS
+from robust_mnist.figures.live import LiveCurves as LiveCurves
+from robust_mnist.figures.training import training_curves as training_curves
+
+
+# Of one run, in the order of the page.
+FIGURES: dict[str, Chart] = {
+    "robust_accuracy": robust_accuracy.CHART,
+    "step_size": step_size.CHART,
+    "training": training.CHART,
+    "lab_attack": lab_attack.CHART,
+    "gallery": gallery.CHART,
+    "confusion_flow": confusion_flow.CHART,
+    "predictions": predictions.CHART,
+    "digits": digits.CHART,
+}
+
+# Of several runs.
+OVERLAYS: dict[str, Overlay] = {
+    "overlay_robust_accuracy": overlay_robust_accuracy.OVERLAY,
+    "paired_differences": paired_differences.OVERLAY,
+    "overlay_training": overlay_training.OVERLAY,
+}

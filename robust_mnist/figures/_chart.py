@@ -1,0 +1,57 @@
+"""What a figure is: how it is drawn, and what its reader must know."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from robust_mnist.records import Records
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A figure of one run.
+
+    Attributes:
+        draw: Draws the figure; None where the run holds nothing to draw.
+        title: Heading of the figure on the page.
+        reading: How to read it.
+        limits: What it does not say.
+        needs: What a run lacks for which `draw` returns None.
+        command: Subcommand that makes what it lacks.
+    """
+
+    draw: Callable[[Records], Figure | None]
+    title: str
+    reading: str
+    limits: str
+    needs: str
+    command: Literal["train", "sweep"]
+
+    def __call__(self, records: Records) -> Figure | None:
+        """Draw the figure, or return None where the run holds nothing to draw."""
+        return self.draw(records)
+
+
+@dataclasses.dataclass(frozen=True)
+class Overlay:
+    """A figure of several runs, the first of which is the baseline.
+
+    Attributes:
+        draw: Draws the figure; None where the runs have nothing in common to draw.
+        title: Heading of the figure on the page.
+        reading: How to read it.
+        limits: What it does not say.
+        needs: What the runs lack for which `draw` returns None.
+    """
+
+    draw: Callable[[Sequence[Records]], Figure | None]
+    title: str
+    reading: str
+    limits: str
+    needs: str
+
+    def __call__(self, runs: Sequence[Records]) -> Figure | None:
+        """Draw the figure, or return None where the runs have nothing in common to draw."""
+        return self.draw(runs)

@@ -1,0 +1,56 @@
+"""Figures on disk and as text."""
+
+import io
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from robust_mnist import files
+
+
+_DPI = 150  # 1500 pixels across: crisp at the width of a README on a dense screen
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as SVG, the same text for the same figure.
+
+    Args:
+        figure: What to write.
+        name: Seed of the identifiers inside; any text.
+    """
+    stream = io.StringIO()
+    # Letters as outlines: the reader may not have the font.
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a figure as `<name>.svg` and `<name>.png`, each of them whole or not at all.
+
+    Args:
+        figure: What to write.
+        folder: Where to; it is made if it is missing.
+        name: Stem of both files.
+
+    Returns:
+        The paths of the SVG and of the PNG.
+    """
+    paths = folder / f"{name}.svg", folder / f"{name}.png"
+    files.write_text(paths[0], svg(figure, name))
+    write_png(figure, paths[1])
+    return paths
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with files.writing(path) as temporary:
+        temporary.write_bytes(png(figure))
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,148 @@
+"""Robust accuracy against eps: each attack, the worst case over all, and what is certified."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from robust_mnist import statistics
+from robust_mnist.figures import _curves, _style
+from robust_mnist.figures._chart import Chart
+from robust_mnist.records import Radii, Records
+
+
+@_style.styled
+def draw(records: Records) -> Figure | None:
+    """Draw one panel per norm."""
+    norms = _curves.swept(records)
+    if not norms:
+        return None
+    figure = _style.canvas(6.4)
+    for axes, norm in zip(figure.subplots(1, len(norms), squeeze=False).flat, norms, strict=True):
+        _panel(axes, records, norm)
+    images = records.radii_of(norms[0])[0].upper.size
+    networks = f" · {len(records.seeds)} networks" if len(records.seeds) > 1 else ""
+    _style.heading(
+        figure,
+        "Robust accuracy against eps",
+        _style.counted(records, f"{images:,} {_style.dataset(records)} test images{networks}"),
+    )
+    return figure
+
+
+def _panel(axes: Axes, records: Records, norm: str) -> None:
+    radii = records.radii_of(norm)
+    end = _curves.grid(records, norm)[-1]
+    _draw_methods(axes, records, norm, end)
+    certified = any(np.any(one.lower > 0) for one in radii)
+    if len(radii) == 1:
+        _draw_one(axes, radii[0], end, certified=certified)
+    else:
+        _draw_seeds(axes, radii, end, certified=certified)
+    axes.set(xlim=(0.0, end), xlabel=_style.EPS_LABEL[norm], ylabel="accuracy")
+    axes.set_title(f"{_style.NORMS[norm]} norm")
+    _style.percent(axes)
+    _style.legend_below(axes)
+
+
+def _draw_one(axes: Axes, radii: Radii, end: float, *, certified: bool) -> None:
+    worst = _curves.staircase(radii.upper, end)
+    half = statistics.band_half_width(radii.upper.size)
+    _curves.fill(
+        axes, worst.x, worst.y - half, worst.y + half, color=_style.INK, alpha=0.16,
+        label=f"95 % band of the whole curve (±{100 * half:.1f} points)",
+    )  # fmt: skip
+    worst.draw(axes, color=_style.INK, label="worst case over all attacks", linewidth=2.0)
+    if certified:
+        proved = _curves.staircase(radii.lower, end, inclusive=True)
+        _draw_certified(axes, proved, _curves.spread([radii.upper], end), [radii.lower])
+
+
+def _draw_certified(
+    axes: Axes, proved: _curves.Staircase, attacked: _curves.Spread, lower: list[np.ndarray]
+) -> None:
+    x = np.unique(np.concatenate([proved.x, attacked.x]))
+    below = np.mean([statistics.survival(one, x) for one in lower], axis=0)
+    above = attacked.mean[np.searchsorted(attacked.x, x, side="right") - 1]
+    _curves.fill(
+        axes, x, below, above, color=_style.GREEN, alpha=0.10,
+        label="open: neither attacked nor certified",
+    )  # fmt: skip
+    proved.draw(axes, color=_style.GREEN, label="certified: no attack does better", linewidth=2.0)
+
+
+def _draw_seeds(axes: Axes, radii: list[Radii], end: float, *, certified: bool) -> None:
+    over = _curves.spread([one.upper for one in radii], end)
+    _curves.fill(
+        axes, over.x, over.low, over.high, color=_style.INK, alpha=0.18,
+        label=f"from the lowest to the highest of {len(radii)} networks",
+    )  # fmt: skip
+    for index, one in enumerate(radii):
+        label = "" if index else "each network, worst case over all attacks"
+        _curves.staircase(one.upper, end).draw(
+            axes, color=_style.INK, label=label or "_each", linewidth=0.5, alpha=0.55
+        )
+    _curves.Staircase(over.x, over.mean).draw(
+        axes, color=_style.INK, label="their mean", linewidth=2.0
+    )
+    _draw_sampling_error(axes, radii[0].upper.size)
+    if certified:
+        proved = _curves.spread([one.lower for one in radii], end)
+        lower = [one.lower for one in radii]
+        _draw_certified(axes, _curves.Staircase(proved.x, proved.mean), over, lower)
+
+
+def _draw_sampling_error(axes: Axes, images: int) -> None:
+    """The band of each single network: another uncertainty than the spread over seeds."""
+    half = statistics.band_half_width(images)
+    axes.errorbar(
+        0.97, 0.85, yerr=half, transform=axes.get_yaxis_transform(), color=_style.INK, capsize=3,
+        linewidth=1.2, label=f"95 % band of one network's curve (±{100 * half:.1f} points)",
+    )  # fmt: skip
+
+
+def _draw_methods(axes: Axes, records: Records, norm: str, end: float) -> None:
+    alone = records.upper_by_method(norm)
+    rows = _curves.select(records, norm=norm, kind="attacked")
+    for method, group in rows.groupby("method"):
+        _draw_method(axes, str(method), alone, end)
+        by_eps = group.groupby("eps")[["accuracy", "low", "high"]].mean()
+        if group["seed"].nunique() > 1:
+            spread = group.groupby("eps")["accuracy"].agg(["min", "max"])
+            by_eps["low"], by_eps["high"] = spread["min"], spread["max"]
+            error = "mean, lowest and highest network"
+        else:
+            error = "95 % per eps"
+        ends = [by_eps["accuracy"] - by_eps["low"], by_eps["high"] - by_eps["accuracy"]]
+        axes.errorbar(
+            by_eps.index, by_eps["accuracy"], yerr=np.maximum(ends, 0.0), fmt="o", markersize=3.5,
+            color=_style.method_color(str(method)), capsize=2, linewidth=1.0,
+            label=f"{method} alone, {error}",
+        )  # fmt: skip
+
+
+def _draw_method(axes: Axes, method: str, alone: Mapping[str, np.ndarray], end: float) -> None:
+    if method not in alone:
+        return
+    over = _curves.spread(list(alone[method]), end)
+    _curves.Staircase(over.x, over.mean).draw(
+        axes, color=_style.method_color(method), label=f"_{method}", linewidth=1.0, alpha=0.8
+    )
+
+
+CHART = Chart(
+    draw=draw,
+    title="Robust accuracy",
+    reading="Each image counts until eps reaches the size of the smallest change that fools the "
+    "network, so the curve is an exact step function and cannot rise. The black curve takes, image "
+    "by image, the best attack: no defence argument can lift the network above it. The grey band "
+    "holds the whole true curve with 95 % confidence; a marker is one attack alone at one eps with "
+    "its 95 % Wilson interval. Where a certificate was computed, the true curve lies between the "
+    "certified and the black one.",
+    limits="The intervals speak of the finite test set alone. An attack that fails proves nothing: "
+    "a stronger one may push the black curve down to the certified one. With several seeds their "
+    "spread is drawn as its own band; it is another uncertainty than the sampling error.",
+    needs="This run was not attacked.",
+    command="sweep",
+)

@@ -1,0 +1,48 @@
+"""Files that are either whole or absent."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A temporary path beside `path`, renamed onto it once the block has ended well.
+
+    A reader sees the old content or the new, never half of it, and a killed process leaves
+    nothing but a hidden temporary file.
+
+    Args:
+        path: Where the content belongs; missing folders above it are made.
+
+    Yields:
+        The path to write to, with the same suffix as `path`.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{path.suffix}", dir=path.parent)
+    os.close(handle)
+    temporary = pathlib.Path(name)
+    try:
+        yield temporary
+        _finish(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _finish(path: pathlib.Path) -> None:
+    # `mkstemp` makes private files; results are meant to be shared like any other file.
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())

@@ -1,0 +1,218 @@
+"""A run's folder: where each file stands, and how it is read and written."""
+
+import dataclasses
+import functools
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robust_mnist import files
+from robust_mnist.errors import InputError
+from robust_mnist.records._radii import Radii
+from robust_mnist.records._rows import KEY
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """The files of one run. Every write is whole or absent; every read of a broken file says so."""
+
+    path: Path
+
+    # --- run.json -----------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return (self.path / "run.json").is_file()
+
+    def info(self) -> dict[str, Any]:
+        """Settings, environment, versions, timings and hashes.
+
+        Raises:
+            InputError: There is no run here, or its `run.json` cannot be read.
+        """
+        path = self.path / "run.json"
+        if not path.is_file():
+            raise InputError(f"{self.path} holds no run (no run.json); train one with --out {self.path}")
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+            found = info.get("schema") if isinstance(info, dict) else type(info).__name__
+            raise InputError(f"{path} must be a run of schema {SCHEMA}, got {found!r}")
+        return info
+
+    def update(self, changes: Mapping[str, Any]) -> None:
+        """Merge `changes` into `run.json`, one level deep."""
+        info = self.info() if self.exists else {"schema": SCHEMA}
+        for name, value in changes.items():
+            if isinstance(value, Mapping) and isinstance(info.get(name), dict):
+                info[name] = {**info[name], **value}
+            else:
+                info[name] = value
+        files.write_text(self.path / "run.json", json.dumps(info, indent=2) + "\n")
+
+    def remove(self) -> None:
+        """Delete the run, and only a run: a folder without `run.json` is left alone."""
+        if self.exists:
+            shutil.rmtree(self.path)
+
+    # --- tables -------------------------------------------------------------------------------
+
+    def history(self) -> "pd.DataFrame":
+        """Training record, one row per record and seed; empty before training ends."""
+        return self._table("history.csv")
+
+    def rows(self) -> "pd.DataFrame":
+        """All results so far."""
+        return self._table("rows.csv")
+
+    def add_rows(self, frame: "pd.DataFrame") -> None:
+        """Add results; a row of the same method, radius and seed is replaced."""
+        import pandas as pd
+
+        old = self.rows()
+        both = pd.concat([old, frame], ignore_index=True) if len(old) else frame
+        blank = both[list(KEY)].astype({"eps": float, "step": float}).astype(str).fillna("")
+        both = both[~blank.duplicated(keep="last")]
+        self.write_table("rows.csv", both.sort_values(list(KEY), kind="stable"))
+
+    def write_table(self, name: str, frame: "pd.DataFrame") -> None:
+        """Write a table as CSV."""
+        with files.writing(self.path / name) as temporary:
+            frame.to_csv(temporary, index=False)
+
+    def _table(self, name: str) -> "pd.DataFrame":
+        import pandas as pd
+
+        path = self.path / name
+        if not path.is_file():
+            return pd.DataFrame()
+        text = dict.fromkeys(("norm", "method", "kind", "split", "commit", "jax"), str)
+        try:
+            return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"eps": [""], "step": [""], "seconds": [""]})
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {error}; delete it and repeat the command") from error
+
+    # --- arrays -------------------------------------------------------------------------------
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of `<name>.npz`; empty if there is none.
+
+        Raises:
+            InputError: The file is damaged or would need unpickling.
+        """
+        path = self.path / f"{name}.npz"
+        if not path.is_file():
+            return {}
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} cannot be read: {error}; delete it and repeat the command") from error
+
+    def write_arrays(
+        self, name: str, arrays: Mapping[str, np.ndarray], *, compress: bool = True
+    ) -> None:
+        """Write `<name>.npz`; compression takes a second per 10,000 images."""
+        save = np.savez_compressed if compress else np.savez
+        with files.writing(self.path / f"{name}.npz") as temporary, temporary.open("wb") as stream:
+            save(stream, **arrays)  # type: ignore[arg-type]
+
+    # --- folders ------------------------------------------------------------------------------
+
+    def model(self, seed: int) -> Path:
+        """The weights of one seed."""
+        return self.path / "model" / f"seed-{seed}.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of an unfinished training."""
+        return self.path / "checkpoint" / "state.safetensors"
+
+    @property
+    def figures(self) -> Path:
+        """SVG and PNG figures."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    def load(self) -> "Records":
+        """Everything a report needs, in memory."""
+        return Records(
+            name=self.path.name,
+            info=self.info(),
+            history=self.history(),
+            rows=self.rows(),
+            radii=self.arrays("radii"),
+            panels=self.arrays("panels"),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """A finished run, as figures and pages see it.
+
+    Attributes:
+        name: Name of the run's folder.
+        info: Content of `run.json`.
+        history: Training record: epoch, seed, train_cross_entropy, valid_cross_entropy, valid_mse,
+            valid_accuracy.
+        rows: Tidy results with the columns `COLUMNS`.
+        radii: Arrays of `radii.npz`, each with a leading axis of seeds if the run has several.
+        panels: Small arrays behind the figures that show single images.
+    """
+
+    name: str
+    info: dict[str, Any]
+    history: "pd.DataFrame"
+    rows: "pd.DataFrame"
+    radii: dict[str, np.ndarray]
+    panels: dict[str, np.ndarray]
+
+    @functools.cached_property
+    def seeds(self) -> list[int]:
+        """Training seeds, in the order of the leading axis of `radii`."""
+        settings = self.info["settings"]
+        return [settings["seed"] + i for i in range(settings["seeds"])]
+
+    @functools.cached_property
+    def norms(self) -> list[str]:
+        """Norms that were swept."""
+        return sorted(key.removeprefix("upper/") for key in self.radii if key.count("/") == 1 and key.startswith("upper/"))
+
+    def radii_of(self, norm: str) -> list[Radii]:
+        """Merged radii in `norm`, one per seed."""
+        names = ("lower", "upper", "certifier", "method", "reached")
+        stacked = {name: self.radii[f"{name}/{norm}"] for name in names}
+        if len(self.seeds) == 1:
+            stacked = {name: array[None] for name, array in stacked.items()}
+        return [
+            Radii(norm=norm, **{name: array[i] for name, array in stacked.items()})
+            for i in range(len(self.seeds))
+        ]
+
+    def upper_by_method(self, norm: str) -> dict[str, np.ndarray]:
+        """Closest wrong image of each attack alone, `[seeds, images]`."""
+        prefix = f"upper/{norm}/"
+        found = {}
+        for key in sorted(self.radii):
+            if key.startswith(prefix):
+                found[key.removeprefix(prefix)] = np.atleast_2d(self.radii[key])
+        return found

@@ -1,0 +1,114 @@
+"""Sampling error of accuracies: intervals, bands and paired differences.
+
+They speak of the finite test set alone. That a stronger attack exists, or that another training
+seed would do better, is a different uncertainty and never part of these numbers.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import stats
+
+
+Counts = Int[np.ndarray, "*batch"] | int
+Values = Float[np.ndarray, "*batch"]
+
+
+def wilson(correct: Counts, images: Counts, *, confidence: float = 0.95) -> tuple[Values, Values]:
+    """Wilson score interval of an accuracy, for each pair of counts.
+
+    Args:
+        correct: Number of successes, between 0 and `images`.
+        images: Number of trials, at least 1.
+        confidence: Coverage, in (0, 1).
+
+    Returns:
+        Lower and upper end, in [0, 1].
+
+    Reference:
+        Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    n = np.asarray(images, dtype=np.float64)
+    share = np.asarray(correct, dtype=np.float64) / n
+    z = stats.norm.ppf(0.5 + confidence / 2)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # At 0 and 1 the end is exact in theory; rounding would leave it 1e-17 outside.
+    return (
+        np.where(share == 0.0, 0.0, np.maximum(centre - half, 0.0)),
+        np.where(share == 1.0, 1.0, np.minimum(centre + half, 1.0)),
+    )
+
+
+def band_half_width(images: int, *, confidence: float = 0.95) -> float:
+    """Half-width of a band that holds a whole survival curve at once.
+
+    The exact Kolmogorov quantile; the Dvoretzky-Kiefer-Wolfowitz bound with Massart's constant,
+    sqrt(ln(2 / alpha) / 2n), is slightly above it.
+
+    Args:
+        images: Sample size, at least 1.
+        confidence: Simultaneous coverage, in (0, 1).
+
+    Returns:
+        The half-width, as a share of the images.
+    """
+    return float(stats.kstwo.ppf(confidence, images))
+
+
+def survival(
+    radii: Float[np.ndarray, " images"], eps: Float[np.ndarray, " eps"], *, inclusive: bool = False
+) -> Float[np.ndarray, " eps"]:
+    """Share of images whose radius exceeds each eps.
+
+    Args:
+        radii: One radius per image; infinity where none is known.
+        eps: Where to read the curve.
+        inclusive: Count a radius equal to eps too, as certified accuracy does (`lower >= eps`).
+
+    Returns:
+        The curve, non-increasing in eps.
+    """
+    side = "left" if inclusive else "right"
+    return 1.0 - np.searchsorted(np.sort(radii), eps, side=side) / radii.size
+
+
+def mcnemar(first: Bool[np.ndarray, " images"], second: Bool[np.ndarray, " images"]) -> float:
+    """Exact two-sided p-value that two paired accuracies are equal.
+
+    Only the images on which the two disagree carry information.
+
+    Reference:
+        McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
+    """
+    only_first = int(np.sum(first & ~second))
+    only_second = int(np.sum(second & ~first))
+    if only_first + only_second == 0:
+        return 1.0
+    return float(stats.binomtest(only_first, only_first + only_second, 0.5).pvalue)
+
+
+def paired_bootstrap(
+    first: Bool[np.ndarray, " images"],
+    second: Bool[np.ndarray, " images"],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval of `mean(second) - mean(first)` over resampled images.
+
+    A resample of images is a multinomial draw of the three kinds they come in (only the first
+    right, only the second right, no difference), so no image is ever copied.
+
+    Returns:
+        Lower and upper end of the difference, in [-1, 1].
+    """
+    images = first.size
+    only_first = int(np.sum(first & ~second))
+    only_second = int(np.sum(second & ~first))
+    shares = np.array([only_first, only_second, images - only_first - only_second]) / images
+    draws = np.random.default_rng(seed).multinomial(images, shares, size=resamples)
+    difference = (draws[:, 1] - draws[:, 0]) / images
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(difference, [tail, 1 - tail])
+    return float(low), float(high)

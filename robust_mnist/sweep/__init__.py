@@ -1,0 +1,23 @@
+"""Drivers: attacks and certifiers over images, radii and seeds; every result a bound on a radius."""
+
+from robust_mnist.records import Contradiction as Contradiction, Radii as Radii
+from robust_mnist.sweep._bounds import Bounds as Bounds, bounds_of as bounds_of
+from robust_mnist.sweep._driver import (
+    Found as Found,
+    attack_batch as attack_batch,
+    break_batch as break_batch,
+    in_chunks as in_chunks,
+    certify_batch as certify_batch,
+    judge_batch as judge_batch,
+    method_key as method_key,
+    step_batch as step_batch,
+)
+from robust_mnist.sweep._feasible import pull as pull, sizes as sizes
+from robust_mnist.sweep._methods import Plan as Plan, norm_of as norm_of, plan as plan
+from robust_mnist.sweep._panels import (
+    gallery_panel as gallery_panel,
+    lab_panel as lab_panel,
+    sample_panels as sample_panels,
+)
+from robust_mnist.sweep._steps import smallest_step as smallest_step, step_sweep as step_sweep
+from robust_mnist.sweep._sweep import Task as Task, sweep_run as sweep_run

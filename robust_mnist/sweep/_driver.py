@@ -1,0 +1,340 @@
+"""One method over a batch of images: compiled on the device, decided on the host."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray, Shaped, UInt8
+
+from robust_mnist import metrics
+from robust_mnist.attacks import AbstractBallAttack, AbstractStepAttack
+from robust_mnist.certify import AbstractCertifier
+from robust_mnist.data.pixels import to_float
+from robust_mnist.models import MLP, AbstractClassifier
+from robust_mnist.sweep._feasible import pull, sizes
+
+
+# Flags agree between devices and batch shapes for margins outside this; those inside are counted.
+CLOSE = 1e-4
+# How far beyond the decision a shortened perturbation must stay, so that rounding cannot undo it.
+CLEAR = 1e-3
+HALVINGS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What one attack found for each image, decided on the host.
+
+    Attributes:
+        size: float64 size of the closest wrong image found; inf where none was, 0 where the clean
+            image is a mistake.
+        reached: Class of that image; -1 where none was found.
+        witness: That image; the clean one where none was found.
+        broken: Whether the attack's own answer, before it was shortened, is wrong: the plain
+            reading at exactly this eps.
+        close: Images whose margin lies within `CLOSE` of 0.
+        nonfinite: Images at which the attack or the network gave NaN or infinity.
+    """
+
+    size: Float[np.ndarray, " images"]
+    reached: Int[np.ndarray, " images"]
+    witness: Float32[np.ndarray, "images pixels"]
+    broken: Bool[np.ndarray, " images"]
+    close: int
+    nonfinite: int
+
+
+def method_key(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+    """The key of a method; crc32, because Python's `hash` differs from process to process."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _image_keys(key: PRNGKeyArray, ids: Int[Array, " images"]) -> Shaped[Array, " images"]:
+    # Folded by the image's index in its data set, never by its place in a batch or by eps.
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(ids)
+
+
+def attack_batch(
+    attack: AbstractBallAttack,
+    model: AbstractClassifier,
+    images: Float[Array, "images pixels"],
+    labels: Int[Array, " images"],
+    *,
+    ids: Int[Array, " images"],
+    eps: Float[Array, " images"],
+    key: PRNGKeyArray,
+) -> Float[Array, "images pixels"]:
+    """The attack's answer for every image, in one program.
+
+    Args:
+        attack: What is run.
+        model: Classifier under attack.
+        images: Clean images, pixels in [0, 1].
+        labels: True classes.
+        ids: Index of each image in its data set; it determines the random draws.
+        eps: Radius of each image.
+        key: Randomness of the method, see `method_key`.
+    """
+    run = lambda x, y, radius, k: attack(model, x, y, eps=radius, key=k)
+    return jax.vmap(run)(images, labels, eps, _image_keys(key, ids))
+
+
+@eqx.filter_jit
+def _search(
+    attack: AbstractBallAttack,
+    model: AbstractClassifier,
+    images: UInt8[Array, "images pixels"],
+    labels: Int[Array, " images"],
+    ids: Int[Array, " images"],
+    eps: Float[Array, " images"],
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, "images pixels"], Float[Array, "images pixels"]]:
+    x = to_float(images)
+    z = attack_batch(attack, model, x, labels, ids=ids, eps=eps, key=key)
+    return z, jax.vmap(lambda *args: _shorten(model, *args))(x, z, labels)
+
+
+def _shorten(
+    model: AbstractClassifier,
+    x: Float[Array, " pixels"],
+    z: Float[Array, " pixels"],
+    y: Int[Array, ""],
+) -> Float[Array, " pixels"]:
+    """The point nearest to `x` on the segment from `x` to `z` that is clearly wrong, by bisection."""
+
+    def halve(ends: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        right, wrong = ends
+        middle = (right + wrong) / 2
+        clearly = metrics.margin(model(x + middle * (z - x)), y) < -CLEAR
+        return (jnp.where(clearly, right, middle), jnp.where(clearly, middle, wrong)), None
+
+    (_, wrong), _ = jax.lax.scan(halve, (jnp.zeros(()), jnp.ones(())), length=HALVINGS)
+    return jnp.where(wrong < 1.0, x + wrong * (z - x), z)
+
+
+@eqx.filter_jit
+def _judge(
+    model: AbstractClassifier, images: Float[Array, "images pixels"], labels: Int[Array, " images"]
+) -> tuple[Float[Array, " images"], Int[Array, " images"]]:
+    with jax.default_matmul_precision("highest"):
+        logits = jax.vmap(model)(images)
+    margins = jax.vmap(metrics.margin)(logits, labels)
+    others = jnp.where(jnp.arange(logits.shape[1]) == labels[:, None], -jnp.inf, logits)
+    wrong_class = jnp.argmax(others, axis=1)
+    return margins, jnp.where(margins > 0, labels, wrong_class)
+
+
+def in_chunks(
+    run: Callable[..., tuple[Array, ...]], size: int, *arrays: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """`run` over slices of equal, static size, the last one padded; one transfer to the host each.
+
+    Args:
+        run: Compiled function of equally long arrays.
+        size: Images per call, at least 1.
+        *arrays: Host arrays with a leading axis of images.
+    """
+    total = len(arrays[0])
+    size = min(size, total)
+    parts = []
+    for start in range(0, total, size):
+        part = [array[start : start + size] for array in arrays]
+        missing = size - len(part[0])
+        padded = [np.concatenate([p, np.repeat(p[:1], missing, axis=0)]) if missing else p for p in part]
+        out = jax.device_get(run(*padded))
+        parts.append(tuple(np.asarray(array)[: size - missing] for array in out))
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def judge_batch(
+    model: AbstractClassifier,
+    pixels: Float32[np.ndarray, "images pixels"],
+    labels: Int[np.ndarray, " images"] | UInt8[np.ndarray, " images"],
+    *,
+    chunk: int = 1000,
+) -> tuple[Float32[np.ndarray, " images"], Int[np.ndarray, " images"]]:
+    """Margin and predicted class of every image, at the highest matmul precision.
+
+    Args:
+        model: Classifier.
+        pixels: Images in [0, 1], clean or not.
+        labels: True classes.
+        chunk: Images per compiled call.
+    """
+    margins, predicted = in_chunks(
+        lambda x, y: _judge(model, x, y), chunk, pixels, labels.astype(np.int32)
+    )
+    return margins, predicted
+
+
+def break_batch(
+    attack: AbstractBallAttack,
+    model: AbstractClassifier,
+    images: UInt8[np.ndarray, "images pixels"],
+    labels: Int[np.ndarray, " images"],
+    *,
+    ids: Int[np.ndarray, " images"],
+    eps: float | Float[np.ndarray, " images"],
+    key: PRNGKeyArray,
+    chunk: int = 1000,
+) -> Found:
+    """Attack images, and decide on the host which answers count.
+
+    Every answer is pulled into box and ball exactly, in float64, evaluated again at the highest
+    matmul precision, and only then believed. A wrong answer is shortened towards the clean image
+    as far as it stays clearly wrong, so that `size` is usually well below `eps`.
+
+    Args:
+        attack: What is run.
+        model: Classifier under attack.
+        images: Clean images as stored, 0 to 255.
+        labels: True classes.
+        ids: Index of each image in its data set.
+        eps: Radius, one for all or one per image; finite, at least 0.
+        key: Randomness of the method, see `method_key`.
+        chunk: Images per compiled call; flags do not depend on it.
+    """
+    count = len(images)
+    radius = np.broadcast_to(np.asarray(eps, dtype=np.float64), (count,))
+    # Rounded down, so that a float32 attack aims inside the user's float64 radius.
+    rounded = radius.astype(np.float32)
+    rounded = np.where(rounded > radius, np.nextafter(rounded, np.float32(0)), rounded)
+    y = labels.astype(np.int32)
+    raw, short = in_chunks(
+        lambda *part: _search(attack, model, *part, key),
+        chunk, images, y, ids.astype(np.int32), rounded,
+    )  # fmt: skip
+    return _decide(attack.ball.name, model, to_float(images), y, raw, short, radius, chunk)
+
+
+def _decide(
+    norm: str,
+    model: AbstractClassifier,
+    clean: Float32[np.ndarray, "images pixels"],
+    labels: Int[np.ndarray, " images"],
+    raw: Float32[np.ndarray, "images pixels"],
+    short: Float32[np.ndarray, "images pixels"],
+    eps: Float[np.ndarray, " images"],
+    chunk: int,
+) -> Found:
+    judge = lambda images: judge_batch(model, images, labels, chunk=chunk)
+    clean_margin, clean_class = judge(clean)
+    raw, short = pull(norm, clean, raw, eps), pull(norm, clean, short, eps)
+    raw_margin, raw_class = judge(raw)
+    short_margin, short_class = judge(short)
+
+    # A NaN compares as false: on a clean image it is a mistake, on an attacked one no success.
+    mistake, broken, shorter = ~(clean_margin > 0), raw_margin <= 0, short_margin <= 0
+    pick = lambda at_clean, at_short, at_raw, nothing: np.where(
+        _column(mistake, nothing), at_clean,
+        np.where(_column(shorter, nothing), at_short, np.where(_column(broken, nothing), at_raw, nothing)),
+    )  # fmt: skip
+    witness = pick(clean, short, raw, clean)
+    size = sizes(norm, clean, witness)
+    found = mistake | broken | shorter
+    return Found(
+        size=np.where(found, size, np.inf),
+        reached=np.where(found, pick(clean_class, short_class, raw_class, labels), -1).astype(np.int64),
+        witness=witness,
+        broken=broken,
+        close=int(np.sum(np.abs(raw_margin) < CLOSE)),
+        nonfinite=int(np.sum(~np.isfinite(raw_margin))),
+    )
+
+
+def _column(flags: Bool[np.ndarray, " images"], like: np.ndarray) -> Bool[np.ndarray, "..."]:
+    return flags.reshape(-1, *([1] * (like.ndim - 1)))
+
+
+@eqx.filter_jit
+def _step(
+    attack: AbstractStepAttack,
+    model: AbstractClassifier,
+    images: UInt8[Array, "images pixels"],
+    labels: Int[Array, " images"],
+    ids: Int[Array, " images"],
+    step: Float[Array, ""],
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, " images"], Int[Array, " images"]]:
+    run = lambda x, y, k: attack(model, x, y, step=step, key=k)
+    z = jax.vmap(run)(to_float(images), labels, _image_keys(key, ids))
+    return _judge(model, jnp.clip(z, 0.0, 1.0), labels)
+
+
+def step_batch(
+    attack: AbstractStepAttack,
+    model: AbstractClassifier,
+    images: UInt8[np.ndarray, "images pixels"],
+    labels: Int[np.ndarray, " images"],
+    *,
+    ids: Int[np.ndarray, " images"],
+    step: float,
+    key: PRNGKeyArray,
+    chunk: int = 1000,
+) -> tuple[Float32[np.ndarray, " images"], Int[np.ndarray, " images"]]:
+    """Margin and class of every image after one step, clipped to [0, 1].
+
+    Args:
+        attack: What is run.
+        model: Classifier under attack.
+        images: Clean images as stored, 0 to 255.
+        labels: True classes.
+        ids: Index of each image in its data set.
+        step: Length of the step in the attack's own unit.
+        key: Randomness of the method, see `method_key`.
+        chunk: Images per compiled call.
+    """
+    length = jnp.asarray(step, jnp.float32)
+    margins, reached = in_chunks(
+        lambda *part: _step(attack, model, *part, length, key),
+        chunk, images, labels.astype(np.int32), ids.astype(np.int32),
+    )  # fmt: skip
+    return margins, reached
+
+
+@eqx.filter_jit
+def _bound(
+    certifier: AbstractCertifier,
+    model: MLP,
+    images: Float[Array, "images pixels"],
+    labels: Int[Array, " images"],
+    eps: Float[Array, ""],
+) -> tuple[Float[Array, " images"]]:
+    return (jax.vmap(lambda x, y: certifier(model, x, y, eps=eps))(images, labels),)
+
+
+def certify_batch(
+    certifier: AbstractCertifier,
+    model: MLP,
+    images: UInt8[np.ndarray, "images pixels"],
+    labels: Int[np.ndarray, " images"],
+    *,
+    eps: float,
+    chunk: int = 1000,
+) -> Bool[np.ndarray, " images"]:
+    """Which images are proven right everywhere in the ball, computed in float64.
+
+    Args:
+        certifier: What proves.
+        model: Network with an activation the certifier knows.
+        images: Clean images as stored, 0 to 255.
+        labels: True classes.
+        eps: Radius, finite, at least 0.
+        chunk: Images per compiled call.
+    """
+    pixels = to_float(images).astype(np.float64)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(
+            lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, model
+        )
+        radius = jnp.asarray(eps, jnp.float64)
+        (bounds,) = in_chunks(
+            lambda x, y: _bound(certifier, wide, x, y, radius), chunk, pixels, labels.astype(np.int32)
+        )
+    if bounds.dtype != np.float64:
+        raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
+    return bounds > 0

@@ -1,0 +1,234 @@
+"""The sweep of a run: cells of method and radius, each written at once, merged into radii and rows."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from robust_mnist.attacks import ATTACKS, AbstractBallAttack, AbstractStepAttack
+from robust_mnist.clock import stopwatch
+from robust_mnist.console import Console
+from robust_mnist.data import Part
+from robust_mnist.models import AbstractClassifier
+from robust_mnist.records import Row, RunFolder, table
+from robust_mnist.sweep._bounds import Bounds, Cell, run_cell
+from robust_mnist.sweep._driver import method_key
+from robust_mnist.sweep._methods import Plan
+from robust_mnist.sweep._steps import step_sweep
+
+
+Seconds = dict[tuple[str, str, float], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What to sweep.
+
+    Attributes:
+        folder: The run.
+        part: Images, labels and indices.
+        plan: Methods and radii.
+        attack_seed: Randomness of the attacks.
+        about: The columns that all rows share: dataset, split, model, objective, accelerator.
+    """
+
+    folder: RunFolder
+    part: Part
+    plan: Plan
+    attack_seed: int
+    about: dict[str, Any]
+
+    def cells(self) -> Iterator[tuple[str, str, float]]:
+        """Every norm, method and radius above 0; at 0 there is nothing to search."""
+        for norm, methods in self.plan.methods.items():
+            for method in methods:
+                for eps in self.plan.eps[norm]:
+                    if eps > 0:
+                        yield norm, method, eps
+
+
+def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Console) -> bool:
+    """Run what the folder does not hold yet; write `radii.npz`, `witnesses.npz` and `rows.csv`.
+
+    A cell is written as soon as it is done, so a killed sweep repeats at most one. More methods or
+    radii than before are merged with what stands there.
+
+    Args:
+        task: What to sweep.
+        models: One network per training seed.
+        console: Where progress goes.
+
+    Returns:
+        Whether anything was missing.
+
+    Raises:
+        Contradiction: A certificate and an attack exclude each other; nothing is merged.
+    """
+    networks = [
+        _Network(task, seed, model, None if len(models) == 1 else index)
+        for index, (seed, model) in enumerate(models.items())
+    ]
+    missing = sum(len(network.missing) for network in networks)
+    if not missing:
+        return False
+    with console.progress("sweep", missing) as update:
+        done = 0
+        for network in networks:
+            for text in network.run():
+                done += 1
+                update(done, f"seed {network.seed}: {text}")
+    _write(task.folder, networks)
+    return True
+
+
+class _Network:
+    """The sweep of one network."""
+
+    def __init__(
+        self, task: Task, seed: int, model: AbstractClassifier, at: int | None
+    ) -> None:
+        self.task, self.seed, self.model, self.at = task, seed, model, at
+        self.key = jax.random.key(task.attack_seed)
+        self.seconds = _seconds_known(task.folder, seed)
+        wanted = [*task.cells(), *(("", method, np.nan) for method in task.plan.steps)]
+        done = {(norm, method, _text(eps)) for norm, method, eps in self.seconds}
+        # A step sweep counts as one cell, and as done as soon as it has any row.
+        steps = {method for norm, method, _ in self.seconds if not norm}
+        self.missing = [
+            cell for cell in wanted
+            if (cell[1] not in steps if not cell[0] else (*cell[:2], _text(cell[2])) not in done)
+        ]  # fmt: skip
+        self.bounds: dict[str, Bounds] = {}
+        self.rows: list[Row] = []
+        self.cells: dict[str, dict[str, float]] = {}
+
+    def run(self) -> Iterator[str]:
+        """Run the missing cells, and say after each how it stands."""
+        for norm in self.task.plan.methods:
+            self.bounds[norm] = self._start(norm)
+        for norm, method, eps in self.missing:
+            if not norm:
+                yield self._steps(method)
+                continue
+            bounds = self.bounds[norm]
+            cell = self._cell(bounds, method, eps)
+            bounds.merge(method, eps, cell)
+            self._account(norm, method, eps, cell)
+            standing = bounds.radii.attacked_accuracy(np.array([eps]))[0]
+            yield f"{method} at {eps:g}: {standing:.2%} still standing"
+        for norm, bounds in self.bounds.items():
+            self._summarise(norm, bounds)
+
+    def _start(self, norm: str) -> Bounds:
+        arrays, witnesses = self.task.folder.arrays("radii"), self.task.folder.arrays("witnesses")
+        if f"upper/{norm}" not in arrays or f"witness/{norm}" not in witnesses:
+            return Bounds.clean(self.model, self.task.part, norm)
+        mine = lambda array: array if self.at is None else array[self.at]
+        return Bounds.restore(
+            norm, {key: mine(array) for key, array in arrays.items()}, mine(witnesses[f"witness/{norm}"])
+        )
+
+    def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
+        norm = bounds.radii.norm
+        place = RunFolder(self.task.folder.path / "cells" / f"seed-{self.seed}" / norm / method)
+        cell = place.arrays(f"{eps:.17g}")
+        if not cell:
+            with stopwatch() as elapsed:
+                cell = run_cell(self.model, self.task.part, bounds, method, eps, self.key)
+            cell["seconds"] = np.asarray(elapsed.seconds)
+            cell["compile_seconds"] = np.asarray(elapsed.compile_seconds)
+            place.write_arrays(f"{eps:.17g}", cell, compress=False)
+        return cell
+
+    def _account(self, norm: str, method: str, eps: float, cell: Cell) -> None:
+        self.seconds[norm, method, eps] = float(cell["seconds"])
+        totals = self.cells.setdefault(f"{norm}/{method}", {"cells": 0.0})
+        totals["cells"] += 1
+        for name in ("seconds", "compile_seconds", "close", "nonfinite"):
+            totals[name] = totals.get(name, 0.0) + float(cell.get(name, 0.0))
+        attack = ATTACKS.get(method)
+        if isinstance(attack, AbstractBallAttack) and attack.one_step:
+            self._row("step", norm, method, int(np.sum(~cell["broken"])), eps=eps, step=eps)
+
+    def _steps(self, method: str) -> str:
+        attack = ATTACKS[method]
+        assert isinstance(attack, AbstractStepAttack)
+        step, correct, key = 0.0, 0, method_key(self.key, method)
+        with stopwatch() as elapsed:
+            results = list(step_sweep(attack, self.model, self.task.part, key))
+        self.seconds["", method, np.nan] = elapsed.seconds / len(results)
+        self.cells[f"step/{method}"] = {"cells": float(len(results)), **dataclasses.asdict(elapsed)}
+        for step, correct in results:
+            self._row("step", "", method, correct, step=step)
+        return f"{method} at step {step:g}: {correct / len(self.task.part.labels):.2%} right"
+
+    def _summarise(self, norm: str, bounds: Bounds) -> None:
+        """Rows of every method and of the merged bounds, at all radii known in this norm."""
+        radii = bounds.radii
+        known = {eps for n, _, eps in self.seconds if n == norm} | set(self.task.plan.eps[norm])
+        clean = int(np.sum(radii.upper > 0))
+        self._row("clean", "", "clean", clean)
+        for eps in sorted(known):
+            self._row("worst", norm, "all", int(np.sum(radii.upper > eps)), eps=eps)
+            for method, upper in bounds.upper.items():
+                if eps == 0 or (norm, method, eps) in self.seconds:
+                    self._row("attacked", norm, method, int(np.sum(upper > eps)), eps=eps)
+            if bounds.lower:
+                self._row("certified", norm, "all", int(np.sum(radii.lower >= eps)), eps=eps)
+            for method, lower in bounds.lower.items():
+                if (norm, method, eps) in self.seconds:
+                    self._row("certified", norm, method, int(np.sum(lower >= eps)), eps=eps)
+
+    def _row(
+        self, kind: Any, norm: str, method: str, correct: int, *,
+        eps: float | None = None, step: float | None = None,
+    ) -> None:  # fmt: skip
+        seconds = self.seconds.get((norm, method, np.nan if eps is None else eps))
+        self.rows.append(
+            Row(
+                split="test", seed=self.seed, norm=norm, eps=eps, step=step, method=method, kind=kind,
+                images=len(self.task.part.labels), correct=correct, seconds=seconds, **self.task.about,
+            )
+        )  # fmt: skip
+
+
+def _text(eps: float) -> str:
+    return f"{eps:.17g}"
+
+
+def _seconds_known(folder: RunFolder, seed: int) -> Seconds:
+    """Seconds of the cells that the folder's rows hold already."""
+    rows = folder.rows()
+    if rows.empty:
+        return {}
+    rows = rows[(rows.seed == seed) & rows.kind.isin(["attacked", "certified", "step"])]
+    rows = rows[(rows.method != "all") & ~(rows.eps == 0)]
+    return {
+        (str(norm), str(method), float(eps)): float(seconds)
+        for norm, method, eps, seconds in zip(rows.norm, rows.method, rows.eps, rows.seconds, strict=True)
+    }
+
+
+def _write(folder: RunFolder, networks: list[_Network]) -> None:
+    """Merge everything into the run's files; the cells go last, so that no kill loses any."""
+    single = len(networks) == 1
+    stack = lambda parts: parts[0] if single else np.stack(parts)
+    radii, witnesses = folder.arrays("radii"), folder.arrays("witnesses")
+    for norm in networks[0].bounds:
+        parts = [network.bounds[norm] for network in networks]
+        per_network = [part.arrays() for part in parts]
+        radii |= {key: stack([arrays[key] for arrays in per_network]) for key in per_network[0]}
+        witnesses[f"witness/{norm}"] = stack([part.witness for part in parts])
+    folder.write_arrays("radii", radii)
+    folder.write_arrays("witnesses", witnesses)
+    timings: dict[str, dict[str, float]] = {}
+    for network in networks:
+        for name, totals in network.cells.items():
+            old = timings.setdefault(name, dict.fromkeys(totals, 0.0))
+            timings[name] = {key: old[key] + value for key, value in totals.items()}
+    folder.update({"cells": timings})
+    folder.add_rows(table([row for network in networks for row in network.rows]))
+    shutil.rmtree(folder.path / "cells", ignore_errors=True)

@@ -1,0 +1,347 @@
+"""Training: many networks in one compiled program, one transfer to the host per record.
+
+Images stay bytes on the device and batches are gathered there. The steps between two records are
+one `lax.scan`; networks are a `vmap` over it. The batch order of an epoch depends on the key and
+the number of the epoch alone, so a checkpoint needs no random state.
+"""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8
+
+from robust_mnist import checkpoint, metrics
+from robust_mnist.config import TrainSettings
+from robust_mnist.data import Part
+from robust_mnist.data.pixels import to_float
+from robust_mnist.errors import InputError, unknown
+from robust_mnist.models import MODELS, AbstractClassifier
+from robust_mnist.objectives import OBJECTIVES, AbstractObjective
+
+
+Record = dict[str, float]
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Training was asked to stop and left a checkpoint on a record boundary."""
+
+
+class State(eqx.Module):
+    """Everything training changes, with a leading axis of networks on every array."""
+
+    model: AbstractClassifier
+    optimiser: PyTree
+
+
+class Images(eqx.Module):
+    """Training and validation images on the device."""
+
+    train: UInt8[Array, "train pixels"]
+    train_labels: Int[Array, " train"]
+    valid: UInt8[Array, "valid pixels"]
+    valid_labels: Int[Array, " valid"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        models: One network per seed.
+        history: Every record: epoch, seed, train_cross_entropy, valid_cross_entropy, valid_mse,
+            valid_accuracy.
+        seconds: Time on the device, records included, compilation and files apart.
+        compile_seconds: Time to trace, lower and compile.
+        images_per_second: Training images over all networks, per second of `seconds`.
+    """
+
+    models: list[AbstractClassifier]
+    history: list[Record]
+    seconds: float
+    compile_seconds: float
+    images_per_second: float
+
+
+def optimiser(settings: TrainSettings) -> optax.GradientTransformation:
+    """RMSProp without momentum, every constant spelled out.
+
+    By default delta stands under the root, `g / sqrt(r + delta)`; with `delta_outside_root` it is
+    added to the root, `g / (sqrt(r) + delta)`.
+
+    Reference:
+        Goodfellow, Bengio and Courville, "Deep Learning", 2016, algorithm 8.5.
+    """
+    return optax.rmsprop(
+        learning_rate=settings.learning_rate,
+        decay=settings.decay,
+        eps=settings.delta,
+        initial_scale=0.0,
+        eps_in_sqrt=not settings.delta_outside_root,
+        centered=False,
+        momentum=None,
+        nesterov=False,
+        bias_correction=False,
+    )
+
+
+def initialise(settings: TrainSettings) -> State:
+    """Fresh networks; number i is drawn from seed + i, whatever their count."""
+    if settings.model not in MODELS:
+        raise unknown("model", settings.model, MODELS)
+    if settings.objective not in OBJECTIVES:
+        raise unknown("objective", settings.objective, OBJECTIVES)
+    if settings.sizes[0] != 784 or settings.sizes[-1] != 10:
+        raise InputError(f"--sizes must begin with 784 pixels and end with 10 classes, got {settings.sizes}")
+
+    @eqx.filter_vmap
+    def one(key: PRNGKeyArray) -> State:
+        model = MODELS[settings.model](settings.sizes, settings.activation, key=_fold(key, "weights"))
+        return State(model, optimiser(settings).init(eqx.filter(model, eqx.is_inexact_array)))
+
+    return one(_keys(settings))
+
+
+def _keys(settings: TrainSettings) -> PRNGKeyArray:
+    seeds = jnp.arange(settings.seed, settings.seed + settings.seeds)
+    return jax.vmap(jax.random.key)(seeds)
+
+
+def _fold(key: PRNGKeyArray, purpose: str) -> PRNGKeyArray:
+    return jax.random.fold_in(key, {"weights": 0, "batches": 1}[purpose])
+
+
+def advance(
+    settings: TrainSettings, epochs: int
+) -> Callable[[State, PRNGKeyArray, Int[Array, ""], Images], tuple[State, dict[str, Array]]]:
+    """The program that trains every network for `epochs` epochs and measures it once.
+
+    Args:
+        settings: What to train and how.
+        epochs: Passes over the training images, at least 1.
+
+    Returns:
+        A function of state, keys (one per network), number of the first epoch and images; it gives
+        the new state and the four metrics, each of shape (networks,).
+    """
+    objective, rule = OBJECTIVES[settings.objective], optimiser(settings)
+
+    def one(
+        state: State, key: PRNGKeyArray, order: PRNGKeyArray, first: Int[Array, ""], images: Images
+    ) -> tuple[State, dict[str, Array]]:
+        per_epoch = images.train.shape[0] // settings.batch_size
+
+        def epoch(state: State, number: Int[Array, ""]) -> tuple[State, None]:
+            order_key = jax.random.fold_in(_fold(order, "batches"), number)
+            shuffled = jax.random.permutation(order_key, images.train.shape[0])
+            batches = shuffled[: per_epoch * settings.batch_size].reshape(per_epoch, -1)
+            steps = number * per_epoch + jnp.arange(per_epoch)
+            step = lambda state, at: (_step(objective, rule, state, key, *at, images), None)
+            return jax.lax.scan(step, state, (batches, steps))
+
+        state, _ = jax.lax.scan(epoch, state, first + jnp.arange(epochs))
+        return state, _measure(state.model, images)
+
+    def all_networks(
+        state: State, keys: PRNGKeyArray, first: Int[Array, ""], images: Images
+    ) -> tuple[State, dict[str, Array]]:
+        # One order for all leaves the batch unbatched under vmap: gathered once, one product.
+        orders, axis = (keys[0], None) if settings.shared_batches else (keys, eqx.if_array(0))
+        over = eqx.filter_vmap(one, in_axes=(eqx.if_array(0), 0, axis, None, None))
+        return over(state, keys, orders, first, images)
+
+    return all_networks
+
+
+def _step(
+    objective: AbstractObjective,
+    rule: optax.GradientTransformation,
+    state: State,
+    key: PRNGKeyArray,
+    batch: Int[Array, " batch"],
+    step: Int[Array, ""],
+    images: Images,
+) -> State:
+    x, y = to_float(images.train[batch]), images.train_labels[batch]
+
+    @eqx.filter_grad
+    def gradient(model: AbstractClassifier) -> Float[Array, ""]:
+        step_key = jax.random.fold_in(key, step)
+        keys = jax.vmap(lambda index: jax.random.fold_in(step_key, index))(batch)
+        loss = lambda x, y, k: objective(model, x, y, step=step, key=k)
+        return jnp.mean(jax.vmap(loss)(x, y, keys)) + objective.penalty(model, step=step)
+
+    updates, new = rule.update(gradient(state.model), state.optimiser)
+    return State(eqx.apply_updates(state.model, updates), new)
+
+
+def _measure(model: AbstractClassifier, images: Images) -> dict[str, Array]:
+    train = metrics.evaluate(model, to_float(images.train), images.train_labels)
+    valid = metrics.evaluate(model, to_float(images.valid), images.valid_labels)
+    return {
+        "train_cross_entropy": train["cross_entropy"],
+        "valid_cross_entropy": valid["cross_entropy"],
+        "valid_mse": valid["mse"],
+        "valid_accuracy": valid["accuracy"],
+    }
+
+
+def train(
+    settings: TrainSettings,
+    train_part: Part,
+    valid_part: Part,
+    *,
+    checkpoint_path: Path | None = None,
+    on_record: Sequence[Callable[[list[Record]], None]] = (),
+) -> Trained:
+    """Train the networks of `settings`, from a checkpoint if there is one.
+
+    SIGINT and SIGTERM end the training at the next record, with a checkpoint; a second one ends it
+    at once. A killed process resumes from the last checkpoint to the same weights, bit for bit on
+    the same machine, JAX and thread count.
+
+    Args:
+        settings: What to train and how.
+        train_part: Training images.
+        valid_part: Validation images; they only watch.
+        checkpoint_path: Where the state is kept while training; removed by nobody.
+        on_record: Called with the history so far after every record.
+
+    Raises:
+        InputError: A batch is larger than the training set, or the checkpoint does not fit.
+        Interrupted: A signal came; the checkpoint is written.
+    """
+    if settings.batch_size > len(train_part.labels):
+        raise InputError(
+            f"--batch-size must be at most the {len(train_part.labels)} training images, "
+            f"got {settings.batch_size}"
+        )
+    return _Training(settings, train_part, valid_part, checkpoint_path).run(on_record)
+
+
+class _Training:
+    """The loop on the host: programs by length, records, checkpoints, time."""
+
+    def __init__(self, settings: TrainSettings, train: Part, valid: Part, path: Path | None) -> None:
+        self.settings = settings
+        self.path = path
+        self.images = Images(
+            train=jnp.asarray(train.images),
+            train_labels=jnp.asarray(train.labels, jnp.int32),
+            valid=jnp.asarray(valid.images),
+            valid_labels=jnp.asarray(valid.labels, jnp.int32),
+        )
+        self.keys = _keys(settings)
+        self.state = initialise(settings)
+        self.programs: dict[int, Any] = {}
+        self.epoch, self.seconds, self.compile_seconds = 0, 0.0, 0.0
+        self.history: list[Record] = []
+        self.saved, self.saving = time.monotonic(), 0.0
+
+    def run(self, on_record: Sequence[Callable[[list[Record]], None]]) -> Trained:
+        if self.path is not None and self.path.exists():
+            self._restore()
+        with _stopping() as stop:
+            while self.epoch < self.settings.epochs:
+                self._record(min(self.settings.record_every, self.settings.epochs - self.epoch))
+                if stop.is_set():
+                    self._save()
+                    raise Interrupted(f"stopped after epoch {self.epoch} of {self.settings.epochs}")
+                self._save_now_and_then()
+                for call in on_record:
+                    call(self.history)
+        self._save()
+        networks, rest = eqx.partition(self.state.model, eqx.is_array)
+        models = [
+            eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], networks), rest)
+            for i in range(self.settings.seeds)
+        ]
+        steps = self.settings.epochs * (self.images.train.shape[0] // self.settings.batch_size)
+        done = steps * self.settings.batch_size * self.settings.seeds
+        return Trained(models, self.history, self.seconds, self.compile_seconds, done / self.seconds)
+
+    def _record(self, epochs: int) -> None:
+        first = jnp.asarray(self.epoch, jnp.int32)
+        program = self._program(epochs, first)
+        start = time.perf_counter()
+        self.state, measured = program(self.state, self.keys, first, self.images)
+        host = jax.device_get(measured)  # the one transfer, and the wait for the device
+        self.seconds += time.perf_counter() - start
+        self.epoch += epochs
+        for i in range(self.settings.seeds):
+            record = {"epoch": self.epoch, "seed": self.settings.seed + i}
+            self.history.append(record | {name: float(values[i]) for name, values in host.items()})
+
+    def _program(self, epochs: int, first: Array) -> Any:
+        if epochs not in self.programs:
+            start = time.perf_counter()
+            jitted = eqx.filter_jit(advance(self.settings, epochs))
+            self.programs[epochs] = jitted.lower(self.state, self.keys, first, self.images).compile()
+            self.compile_seconds += time.perf_counter() - start
+        return self.programs[epochs]
+
+    def _save_now_and_then(self) -> None:
+        # At most a twentieth of the time goes into checkpoints, however large the networks are.
+        if time.monotonic() - self.saved > 20 * self.saving:
+            self._save()
+
+    def _save(self) -> None:
+        if self.path is None:
+            return
+        start = time.monotonic()
+        about = {
+            "settings": dataclasses.asdict(self.settings),
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "compile_seconds": self.compile_seconds,
+            "history": self.history,
+        }
+        checkpoint.save(self.path, self.state, about)
+        self.saved = time.monotonic()
+        self.saving = self.saved - start
+
+    def _restore(self) -> None:
+        assert self.path is not None
+        self.state, about = checkpoint.load(self.path, self.state)
+        theirs = about.get("settings", {})
+        ours = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.settings).items()}
+        odd = sorted(name for name in ours if theirs.get(name) != ours[name])
+        if odd:
+            raise InputError(f"{self.path} belongs to a training with other {', '.join(odd)}; use another --out")
+        self.epoch, self.seconds = int(about["epoch"]), float(about["seconds"])
+        self.compile_seconds, self.history = float(about["compile_seconds"]), about["history"]
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second one acts as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may set handlers
+        return
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        restore()
+
+    for number in usual:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        restore()
