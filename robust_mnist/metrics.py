@@ -27,8 +27,14 @@ def margin(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Float[Arr
 
     A tie gives 0 and a NaN gives NaN: both are mistakes on a clean image.
     """
-    others = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
-    return logits[label] - jnp.max(others)
+    return logits[label] - jnp.max(other_logits(logits, label))
+
+
+def other_logits(
+    logits: Float[Array, " classes"], label: Int[Array, ""]
+) -> Float[Array, " classes"]:
+    """The logits with -inf in the place of the true class."""
+    return jnp.where(jnp.arange(logits.size, dtype=label.dtype) == label, -jnp.inf, logits)
 
 
 def right(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Float[Array, ""]:

@@ -110,6 +110,16 @@ def test_npz_with_one_bit_flipped_in_an_image_fails_its_checksum(tmp_path):
     assert "CRC" in complaint(npz.read, path)
 
 
+@pytest.mark.parametrize("offset", [10**6, 2**40, 2**64 - 1], ids=["past", "far", "farthest"])
+def test_npz_whose_directory_points_nowhere(tmp_path, offset):
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for key in npz.KEYS:
+            archive.writestr(f"{key}.npy", npy((1, 784), bytes(784)))
+        archive.infolist()[0].header_offset = offset
+    assert "NPZ" in complaint(npz.read, path)
+
+
 def test_npz_without_members_says_so(tmp_path):
     with zipfile.ZipFile(tmp_path / "data.npz", "w"):
         pass

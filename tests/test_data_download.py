@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from data_files import complaint, some_arrays, write_idx
 
-from robust_mnist.data import DATASETS, _download, load
+from robust_mnist.data import DATASETS, _download, _streams, load
 from robust_mnist.data._download import cache_folder
 from robust_mnist.data._source import NAMES, Download
 from robust_mnist.data._streams import content_sha256, file_sha256
@@ -58,6 +58,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.over.wait(20)
             return
         self.send_response(200)
+        if manner == "eager" and "gzip" in self.headers.get("Accept-Encoding", ""):
+            self.send_header("Content-Encoding", "gzip")  # and the client would unpack it
         if manner != "endless":
             self.send_header("Content-Length", str(2**40 if manner == "huge" else len(content)))
         self.end_headers()
@@ -228,6 +230,10 @@ def test_a_local_copy_of_something_else_is_passed_over(make, server, tmp_path):
     assert len(server.asked) == 4
 
 
+def test_a_server_that_labels_gzip_as_an_encoding_is_kept_from_it(make):
+    assert_holds(make("eager").load())
+
+
 def test_a_hash_of_the_content_allows_another_compression_and_one_of_the_file_does_not(make, files):
     assert_holds(make("recompressed").load())
     hashes = tuple(hashlib.sha256((files / name).read_bytes()).hexdigest() for name in NAMES)
@@ -236,6 +242,14 @@ def test_a_hash_of_the_content_allows_another_compression_and_one_of_the_file_do
     assert_holds(
         make("good", hashes=hashes, hashed=file_sha256, cache=files.parent / "other").load()
     )
+
+
+def test_hashing_a_bomb_ends(tmp_path, monkeypatch):
+    """Beyond the limit the hash is wrong, which is all that it has to be."""
+    monkeypatch.setattr(_streams, "MAX_BYTES", 2**20)
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(bytes(2**22), compresslevel=1))
+    assert content_sha256(path) == hashlib.sha256(bytes(2**20)).hexdigest()
 
 
 def test_a_cache_that_cannot_be_written_to_is_told(make, tmp_path):

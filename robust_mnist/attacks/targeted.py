@@ -48,9 +48,8 @@ class Targeted(AbstractBallAttack):
         key: PRNGKeyArray,
     ) -> Float[Array, " pixels"]:
         logits = model(x)
-        others = jnp.where(jnp.arange(logits.size) == y, -jnp.inf, logits)
         count = min(self.targets, logits.size - 1)
-        order = jnp.argsort(others, descending=True)[:count]
+        order = jnp.argsort(metrics.other_logits(logits, y), descending=True)[:count]
 
         def try_one(target: Array) -> tuple[Array, Array]:
             attack = dataclasses.replace(self.attack, loss=Toward(target))

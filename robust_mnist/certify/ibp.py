@@ -40,9 +40,9 @@ class IBP(AbstractCertifier):
             low, high = _outwards(act(low), act(high))
         last = model.layers[-1]
         # One row per wrong class: the difference is bounded, not the two logits apart.
-        weight, bias = last.weight[y] - last.weight, last.bias[y] - last.bias
+        weight, bias = last.weight[y][None] - last.weight, last.bias[y] - last.bias
         margins, _ = _affine(weight, bias, low, high)
-        return jnp.min(jnp.where(jnp.arange(bias.size) == y, jnp.inf, margins))
+        return jnp.min(jnp.where(jnp.arange(bias.size, dtype=y.dtype) == y, jnp.inf, margins))
 
 
 def _affine(weight: Array, bias: Array, low: Array, high: Array) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ class Part:
         ids: Index of each image in the training or test file it was taken from.
     """
 
-    images: UInt8[np.ndarray, "images 784"]
+    images: UInt8[np.ndarray, "images pixels"]
     labels: UInt8[np.ndarray, " images"]
     ids: Int64[np.ndarray, " images"]
 

@@ -23,9 +23,11 @@ from robust_mnist.figures._paired import (
     shared_grid as shared_grid,
     shared_norms as shared_norms,
 )
+from robust_mnist.figures._runs import names as names
 from robust_mnist.figures._save import save as save, svg as svg
 from robust_mnist.figures._style import EPS_LABEL as EPS_LABEL, INK as INK, NORMS as NORMS
 from robust_mnist.figures.live import LiveCurves as LiveCurves
+from robust_mnist.figures.robust_accuracy import plot as plot
 from robust_mnist.figures.training import training_curves as training_curves
 
 

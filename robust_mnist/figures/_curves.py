@@ -55,7 +55,7 @@ def staircase(radii: Values, end: float, *, inclusive: bool = False) -> Staircas
     return Staircase(x, y)
 
 
-def thin(x: Corners, *curves: Corners) -> list[Corners]:
+def thin(x: Corners, *curves: Corners) -> list[Float[np.ndarray, " kept"]]:
     """Curves that share their `x`, without the corners at which none of them moves visibly."""
     moved = np.sum([np.abs(np.diff(curve)) for curve in curves], axis=0)
     travelled = np.floor(np.concatenate([[0.0], np.cumsum(moved)]) / _INVISIBLE)

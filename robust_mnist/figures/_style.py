@@ -48,7 +48,7 @@ EPS_LABEL: dict[str, str] = {
 }
 
 _FONT = "DejaVu Sans"  # travels with matplotlib, so a figure is the same on every machine
-_RC: dict[str, Any] = {
+_RC: Any = {
     **sns.axes_style("ticks"),
     **sns.plotting_context("paper"),
     "font.family": _FONT,

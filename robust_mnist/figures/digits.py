@@ -33,21 +33,17 @@ def draw(records: Records) -> Figure | None:
         axes.set_title(str(label), loc="center", pad=2)
     for axes in panels[len(images) :]:
         axes.remove()
-    total = f"the first {len(images)} of {records.info['data']['train']:,} training images"
-    _style.heading(
-        figure,
-        "Training digits and their labels",
-        _style.counted(records, f"{total} of {_style.dataset(records)}"),
-    )
+    what = f"the first {len(images)} training images of {_style.dataset(records)}"
+    _style.heading(figure, "Training digits and their labels", _style.counted(records, what))
     return figure
 
 
 CHART = Chart(
     draw=draw,
     title="Training digits",
-    reading="The first images that the network learned from, in the order of the training set, "
-    "each under the label that came with it.",
-    limits="A label is what the dataset says; a few are disputable.",
+    reading="The first images of the training file, each under the label that came with it.",
+    limits="A label is what the dataset says; a few are disputable. Which of the images a network "
+    "learned from depends on the split.",
     needs="This run kept no training images.",
     command="train",
 )

@@ -1,5 +1,7 @@
 """The least and the most robust test digit of every class, with the change that breaks it."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -51,16 +53,28 @@ def _block(
         len(_ROWS), _CLASSES, left=0.085, right=0.995, top=upper - 0.45 * inch,
         bottom=lower + 0.32 * inch, wspace=0.06, hspace=0.06,
     )  # fmt: skip
-    part = slice(kind * _CLASSES, (kind + 1) * _CLASSES)
-    names = ("images", "witnesses", "labels", "reached", "upper")
-    columns = zip(*(records.panels[f"gallery/{norm}/{name}"][part] for name in names), strict=True)
     last = _curves.grid(records, norm)
-    for column, digit in enumerate(columns):
+    digits = _digits(records, norm, kind)
+    for column in range(_CLASSES):
         panels = [figure.add_subplot(grid[row, column]) for row in range(len(_ROWS))]
-        _column(panels, *digit, tried=last[-1] if last else float("nan"))
+        if column in digits:
+            _column(panels, *digits[column], tried=last[-1] if last else float("nan"))
+        else:
+            panels[0].set_title(f"{column}\nnone right", loc="center", fontsize=8.5, pad=2)
+            for axes in panels:
+                _nothing(axes, "-")
         if column == 0:
             for axes, name in zip(panels, _ROWS, strict=True):
                 axes.set_ylabel(name, fontsize=8.5)
+
+
+def _digits(records: Records, norm: str, kind: int) -> dict[int, tuple[Any, ...]]:
+    """Image, witness, label, class reached and radius by class; a class without any is absent."""
+    names = ("images", "witnesses", "labels", "reached", "upper")
+    arrays = [records.panels[f"gallery/{norm}/{name}"] for name in names]
+    half = len(arrays[0]) // len(_KINDS)
+    rows = zip(*(array[kind * half : (kind + 1) * half] for array in arrays), strict=True)
+    return {int(row[2]): row for row in rows}
 
 
 def _column(
@@ -70,9 +84,9 @@ def _column(
     original, found, difference = panels
     _images.show(original, image)
     if not np.isfinite(upper):
-        original.set_title(f"{label}\nr > {tried:g}?", loc="center", fontsize=8.5, pad=2)
+        original.set_title(f"{label}\nnone up to {tried:g}", loc="center", fontsize=8.5, pad=2)
         for axes in (found, difference):
-            _nothing(axes)
+            _nothing(axes, "none\nfound")
         return
     original.set_title(f"{label} → {reached}\nr ≤ {upper:.3g}", loc="center", fontsize=8.5, pad=2)
     _images.show(found, witness, high=1.0)
@@ -80,11 +94,9 @@ def _column(
     difference.set_xlabel(f"±{top:.2g}", fontsize=8.0, labelpad=2)
 
 
-def _nothing(axes: Axes) -> None:
+def _nothing(axes: Axes, text: str) -> None:
     _images.frame(axes)
-    axes.text(
-        0.5, 0.5, "none\nfound", transform=axes.transAxes, ha="center", va="center", fontsize=8
-    )
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=8)
 
 
 CHART = Chart(

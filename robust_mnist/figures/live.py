@@ -2,12 +2,17 @@
 
 import importlib
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from robust_mnist.figures import _save
 from robust_mnist.figures.training import training_curves
+
+
+# What training hands out after a record: the rows of a history, as a table or not yet.
+History = pd.DataFrame | Sequence[Mapping[str, float]]
 
 
 class LiveCurves:
@@ -29,24 +34,24 @@ class LiveCurves:
         self._records = 0
         self._drawn = 0
 
-    def __call__(self, history: pd.DataFrame) -> None:
+    def __call__(self, history: History) -> None:
         """Take the history after a record, and redraw if it is time.
 
         Args:
-            history: Every record so far, as `training_curves` takes it.
+            history: Every record so far, with the columns that `training_curves` needs.
         """
         self._records += 1
         if self._records - self._drawn >= self.every:
             self._draw(history)
 
-    def finish(self, history: pd.DataFrame) -> None:
+    def finish(self, history: History) -> None:
         """Redraw after the last record, unless that one is already shown."""
         if self._drawn < self._records:
             self._draw(history)
 
-    def _draw(self, history: pd.DataFrame) -> None:
+    def _draw(self, history: History) -> None:
         self._drawn = self._records
-        figure = training_curves(history)
+        figure = training_curves(pd.DataFrame(history))
         if self.path is not None:
             _save.write_png(figure, self.path)
         if in_notebook():

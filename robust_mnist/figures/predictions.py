@@ -67,7 +67,7 @@ CHART = Chart(
     "predicted class is green where it is right, red and hatched where it is wrong; over the image "
     "stands the true class and, after a cross, the class the network saw instead.",
     limits="A handful of images shows what mistakes look like, not how frequent they are; and a "
-    "probability near 1 is not a promise, as the attacks below show.",
+    "probability near 1 is not a promise, as the attacks show.",
     needs="This run kept no predictions.",
     command="train",
 )

@@ -31,6 +31,27 @@ def draw(records: Records) -> Figure | None:
     return figure
 
 
+@_style.styled
+def plot(radii: Radii, *, end: float | None = None) -> Figure:
+    """Draw the bounds of one network as curves, without a run.
+
+    Args:
+        radii: Merged bounds.
+        end: Right end of the axis; by default the largest radius known.
+
+    Returns:
+        Attacked accuracy with its 95 % band and, where something was certified, certified accuracy.
+    """
+    known = np.concatenate([radii.lower, radii.upper])
+    end = end or float(np.max(known, initial=0.0, where=np.isfinite(known))) or 1.0
+    figure = _style.canvas(5.6)
+    axes = figure.subplots()
+    _draw_one(axes, radii, end, certified=bool(np.any(radii.lower > 0)))
+    _finish(axes, radii.norm, end)
+    _style.heading(figure, "Robust accuracy against eps", f"{radii.upper.size:,} images")
+    return figure
+
+
 def _panel(axes: Axes, records: Records, norm: str) -> None:
     radii = records.radii_of(norm)
     end = _curves.grid(records, norm)[-1]
@@ -40,6 +61,10 @@ def _panel(axes: Axes, records: Records, norm: str) -> None:
         _draw_one(axes, radii[0], end, certified=certified)
     else:
         _draw_seeds(axes, radii, end, certified=certified)
+    _finish(axes, norm, end)
+
+
+def _finish(axes: Axes, norm: str, end: float) -> None:
     axes.set(xlim=(0.0, end), xlabel=_style.EPS_LABEL[norm], ylabel="accuracy")
     axes.set_title(f"{_style.NORMS[norm]} norm")
     _style.percent(axes)
@@ -66,7 +91,7 @@ def _draw_certified(
     below = np.mean([statistics.survival(one, x) for one in lower], axis=0)
     above = attacked.mean[np.searchsorted(attacked.x, x, side="right") - 1]
     _curves.fill(
-        axes, x, below, above, color=_style.GREEN, alpha=0.10,
+        axes, x, below, above, color=_style.GREEN, alpha=0.16,
         label="open: neither attacked nor certified",
     )  # fmt: skip
     proved.draw(axes, color=_style.GREEN, label="certified: no attack does better", linewidth=2.0)
@@ -135,13 +160,13 @@ CHART = Chart(
     draw=draw,
     title="Robust accuracy",
     reading="Each image counts until eps reaches the size of the smallest change that fools the "
-    "network, so the curve is an exact step function and cannot rise. The black curve takes, image "
+    "network, so the curve is an exact step function and cannot rise. The thick curve takes, image "
     "by image, the best attack: no defence argument can lift the network above it. The grey band "
-    "holds the whole true curve with 95 % confidence; a marker is one attack alone at one eps with "
-    "its 95 % Wilson interval. Where a certificate was computed, the true curve lies between the "
-    "certified and the black one.",
+    "around it is its 95 % sampling error at all eps at once; a marker is one attack alone at one "
+    "eps with its 95 % Wilson interval. Where a certificate was computed, the truth lies between "
+    "the certified and the thick curve.",
     limits="The intervals speak of the finite test set alone. An attack that fails proves nothing: "
-    "a stronger one may push the black curve down to the certified one. With several seeds their "
+    "a stronger one may push the thick curve down to the certified one. With several seeds their "
     "spread is drawn as its own band; it is another uncertainty than the sampling error.",
     needs="This run was not attacked.",
     command="sweep",

@@ -100,7 +100,7 @@ CHART = Chart(
     title="Step size of the one-step methods",
     reading="Every image is moved once, by exactly the step on the horizontal axis, clipped to "
     "pixels from 0 to 1 and classified again. The raw gradient step has no ball and its own unit, "
-    "on a logarithmic axis; the others are measured in eps. The black curve is the worst case of "
+    "on a logarithmic axis; the others are measured in eps. The stepped curve is the worst case of "
     "the same norm: there an image broken at a small eps stays broken.",
     limits="The plain reading is not a robust accuracy. It may rise where a step jumps over the "
     "region of wrong answers, and where the gradient underflows to zero the image does not move at "

@@ -60,6 +60,8 @@ def plain_numbers(axes: Axes, *, log_y: bool = True) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
+    if not any(line.get_xdata(orig=False).size for line in axes.lines):
+        axes.set(xlim=(1.0, 10.0), ylim=(0.1, 1.0))  # nothing positive to scale to, so far
 
 
 def draw_metric(

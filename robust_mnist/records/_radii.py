@@ -1,9 +1,10 @@
 """Bounds on the robust radius of every image, and how they merge."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 
 from robust_mnist import statistics
 
@@ -33,11 +34,11 @@ class Radii:
     upper: Float[np.ndarray, " images"]
     certifier: np.ndarray
     method: np.ndarray
-    reached: Int[np.ndarray, " images"]
+    reached: Integer[np.ndarray, " images"]
 
     @classmethod
     def clean(
-        cls, norm: str, right: Bool[np.ndarray, " images"], predicted: Int[np.ndarray, " images"]
+        cls, norm: str, right: Bool[np.ndarray, " images"], predicted: Integer[np.ndarray, " images"]
     ) -> "Radii":
         """What the clean images alone prove: a mistake has radius 0, a right answer more than 0."""
         nobody = np.full(right.shape, "", dtype=np.str_)
@@ -56,7 +57,7 @@ class Radii:
         norm: str,
         method: str,
         upper: Float[np.ndarray, " images"],
-        reached: Int[np.ndarray, " images"],
+        reached: Integer[np.ndarray, " images"],
     ) -> "Radii":
         """What an attack proves. A failure proves nothing, so `lower` stays at -inf."""
         found = np.isfinite(upper)
@@ -126,13 +127,13 @@ class Radii:
                 f"({bad.size} such images); one of the two methods is wrong"
             )
 
-    def attacked_accuracy(self, eps: Float[np.ndarray, " eps"]) -> Float[np.ndarray, " eps"]:
+    def attacked_accuracy(self, eps: Sequence[float] | Float[np.ndarray, " eps"]) -> Float[np.ndarray, " eps"]:
         """Share of images with `upper > eps`: no defence is better than this."""
-        return statistics.survival(self.upper, eps)
+        return statistics.survival(self.upper, np.asarray(eps, np.float64))
 
-    def certified_accuracy(self, eps: Float[np.ndarray, " eps"]) -> Float[np.ndarray, " eps"]:
+    def certified_accuracy(self, eps: Sequence[float] | Float[np.ndarray, " eps"]) -> Float[np.ndarray, " eps"]:
         """Share of images with `lower >= eps`, at eps = 0 those that are right: no attack does better."""
-        return statistics.survival(self.lower, eps, inclusive=True)
+        return statistics.survival(self.lower, np.asarray(eps, np.float64), inclusive=True)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays under the keys of `radii.npz`, such as `upper/linf`."""

@@ -1,6 +1,8 @@
 """Accuracies at chosen radii, each with its interval, for pages and for the terminal."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,11 +60,11 @@ def read(rows: pd.DataFrame) -> Reading | None:
 
 
 def clean(records: Records) -> Reading | None:
-    """Plain test accuracy."""
+    """Plain test accuracy, which training measures and a sweep measures again."""
     rows = records.rows
     if rows.empty:
         return None
-    return read(rows[(rows["kind"] == "clean") & (rows["split"] == "test")])
+    return read(rows[rows["kind"].isin(["training", "clean"]) & (rows["split"] == "test")])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _table(records: Records, norm: str) -> AccuracyTable:
     rows = rows[(rows["norm"] == norm) & rows["kind"].isin(["attacked", *MERGED])]
     columns = _columns(rows)
     eps = sorted(float(value) for value in rows["eps"].unique())
-    by_cell = {key: group for key, group in rows.groupby(["kind", "method", "eps"])}
+    by_cell = dict(iter(rows.groupby(["kind", "method", "eps"])))
     cells = [[_cell(by_cell, column, value) for column in columns] for value in eps]
     return AccuracyTable(norm, [name for name, _, _ in columns], eps, cells)
 
@@ -127,7 +129,7 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 
 def _cell(
-    by_cell: dict[object, pd.DataFrame], column: tuple[str, str, str], eps: float
+    by_cell: Mapping[Any, pd.DataFrame], column: tuple[str, str, str], eps: float
 ) -> Reading | None:
     group = by_cell.get((column[1], column[2], eps))
     return None if group is None else read(group)

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from robust_mnist import figures
 
 
-_REFERENCE = re.compile(r"#([\w.-]+)")
+_URL = re.compile(r"url\(#([\w.-]+)\)")
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 
@@ -33,14 +33,14 @@ def inline(svg: str, name: str, label: str) -> Markup:
         _drop_namespaces(element)
     _drop_background(root)
     _drop(root, {"metadata", "style"})
-    used = {name for element in root.iter() for name in _references(element)}
+    used = {target for element in root.iter() for target in _references(element)}
     for element in root.iter():
         _rename(element, name, used)
         _shorten(element)
     _flatten(root)
     view_box = root.get("viewBox", "")
     root.attrib = {"viewBox": view_box, "role": "img", "aria-label": label, "class": "plot"}
-    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704
+    return Markup(ET.tostring(root, encoding="unicode"))
 
 
 def _drop_namespaces(element: ET.Element) -> None:
@@ -72,13 +72,10 @@ def _invisible(element: ET.Element) -> bool:
 
 
 def _references(element: ET.Element) -> list[str]:
-    values = (v for key, v in element.attrib.items() if key in _LINKS)
-    return [name for value in values for name in _REFERENCE.findall(value)]
-
-
-# Attributes that may point to another element; a colour such as #de8f05 is no reference.
-_LINKS = {"href", "clip-path", "mask"}
-_URL = re.compile(r"url\(#([\w.-]+)\)")
+    """Names of the elements that this one points to, by a link or from its style."""
+    link = element.get("href", "")
+    found = [name for value in element.attrib.values() for name in _URL.findall(value)]
+    return [*found, link[1:]] if link.startswith("#") else found
 
 
 def _rename(element: ET.Element, prefix: str, used: set[str]) -> None:
@@ -96,11 +93,12 @@ def _rename(element: ET.Element, prefix: str, used: set[str]) -> None:
 
 def _shorten(element: ET.Element) -> None:
     for key, value in list(element.attrib.items()):
+        if key == "href":
+            continue  # a picture, which may hold any letters
+        short = " ".join(value.split())
         if key == "d" and "transform" not in element.attrib:
-            value = _NUMBER.sub(_two_decimals, value)
-        if key in {"d", "style", "transform"}:
-            value = " ".join(value.split())
-        element.set(key, re.sub(figures.INK, "currentColor", value, flags=re.IGNORECASE))
+            short = _NUMBER.sub(_two_decimals, short)
+        element.set(key, short.replace(figures.INK, "currentColor"))
 
 
 def _two_decimals(match: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
 """Drivers: attacks and certifiers over images, radii and seeds; every result a bound on a radius."""
 
 from robust_mnist.records import Contradiction as Contradiction, Radii as Radii
-from robust_mnist.sweep._bounds import Bounds as Bounds, bounds_of as bounds_of
+from robust_mnist.sweep._bounds import Bounds as Bounds, radii as radii
 from robust_mnist.sweep._driver import (
     Found as Found,
     attack_batch as attack_batch,

@@ -121,7 +121,7 @@ def run_cell(
     }
 
 
-def bounds_of(
+def radii(
     model: AbstractClassifier,
     part: Part,
     *,
@@ -129,7 +129,7 @@ def bounds_of(
     methods: Sequence[str],
     eps: Sequence[float],
     key: PRNGKeyArray,
-) -> Bounds:
+) -> Radii:
     """Bounds on the robust radius of every image, in memory.
 
     Args:
@@ -147,4 +147,4 @@ def bounds_of(
     for method in methods:
         for radius in eps:
             bounds.merge(method, radius, run_cell(model, part, bounds, method, radius, key))
-    return bounds
+    return bounds.radii

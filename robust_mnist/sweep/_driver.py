@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Int, Integer, PRNGKeyArray, Shaped, UInt8
 
 from robust_mnist import metrics
 from robust_mnist.attacks import AbstractBallAttack, AbstractStepAttack
@@ -123,8 +123,8 @@ def _judge(
     with jax.default_matmul_precision("highest"):
         logits = jax.vmap(model)(images)
     margins = jax.vmap(metrics.margin)(logits, labels)
-    others = jnp.where(jnp.arange(logits.shape[1]) == labels[:, None], -jnp.inf, logits)
-    wrong_class = jnp.argmax(others, axis=1)
+    others = jax.vmap(metrics.other_logits)(logits, labels)
+    wrong_class = jnp.argmax(others, axis=1).astype(labels.dtype)
     return margins, jnp.where(margins > 0, labels, wrong_class)
 
 
@@ -153,7 +153,7 @@ def in_chunks(
 def judge_batch(
     model: AbstractClassifier,
     pixels: Float32[np.ndarray, "images pixels"],
-    labels: Int[np.ndarray, " images"] | UInt8[np.ndarray, " images"],
+    labels: Integer[np.ndarray, " images"],
     *,
     chunk: int = 1000,
 ) -> tuple[Float32[np.ndarray, " images"], Int[np.ndarray, " images"]]:
@@ -175,9 +175,9 @@ def break_batch(
     attack: AbstractBallAttack,
     model: AbstractClassifier,
     images: UInt8[np.ndarray, "images pixels"],
-    labels: Int[np.ndarray, " images"],
+    labels: Integer[np.ndarray, " images"],
     *,
-    ids: Int[np.ndarray, " images"],
+    ids: Integer[np.ndarray, " images"],
     eps: float | Float[np.ndarray, " images"],
     key: PRNGKeyArray,
     chunk: int = 1000,
@@ -215,7 +215,7 @@ def _decide(
     norm: str,
     model: AbstractClassifier,
     clean: Float32[np.ndarray, "images pixels"],
-    labels: Int[np.ndarray, " images"],
+    labels: Integer[np.ndarray, " images"],
     raw: Float32[np.ndarray, "images pixels"],
     short: Float32[np.ndarray, "images pixels"],
     eps: Float[np.ndarray, " images"],
@@ -269,9 +269,9 @@ def step_batch(
     attack: AbstractStepAttack,
     model: AbstractClassifier,
     images: UInt8[np.ndarray, "images pixels"],
-    labels: Int[np.ndarray, " images"],
+    labels: Integer[np.ndarray, " images"],
     *,
-    ids: Int[np.ndarray, " images"],
+    ids: Integer[np.ndarray, " images"],
     step: float,
     key: PRNGKeyArray,
     chunk: int = 1000,
@@ -311,7 +311,7 @@ def certify_batch(
     certifier: AbstractCertifier,
     model: MLP,
     images: UInt8[np.ndarray, "images pixels"],
-    labels: Int[np.ndarray, " images"],
+    labels: Integer[np.ndarray, " images"],
     *,
     eps: float,
     chunk: int = 1000,

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from robust_mnist import audit, bench, checkpoint, config, data, metrics, train as training
-from robust_mnist import report as pages
+from robust_mnist import audit, bench, checkpoint, config, data, metrics, training
+from robust_mnist import report as reports
 from robust_mnist import sweep as sweeping
-from robust_mnist.commands import _report
+from robust_mnist.commands import pages
 from robust_mnist.commands._result import Result
 from robust_mnist.config import SweepSettings, TrainSettings, flags
 from robust_mnist.console import Console
@@ -35,7 +35,10 @@ def run(command: config.Run) -> Result:
     sweeping.plan(settings, job.settings.activation)  # wrong names fail before the training
     job.begin(settings)
     job.sweep(settings, job.train())
-    return job.result(_report.write([job.folder], job.folder.report, publish=command.publish))
+    made = pages.write(
+        [job.folder], job.folder.report, publish=command.publish, overwrite=command.output.overwrite
+    )
+    return job.result(made)
 
 
 def train(command: config.Train) -> Result:
@@ -154,9 +157,9 @@ class _Job:
     def remember(self, words: list[str]) -> None:
         """Note the command that made, or added to, this run."""
         command = shlex.join(["robust-mnist", *words])
-        before = self.folder.info().get("commands", []) if self.folder.exists else []
-        if command not in before:
-            self.folder.update({"commands": [*before, command]})
+        before = self.folder.info().get("command", "") if self.folder.exists else ""
+        if command not in before.split(" && "):
+            self.folder.update({"command": f"{before} && {command}" if before else command})
 
     @property
     def model_name(self) -> str:
@@ -283,7 +286,7 @@ class _Job:
             f"and {training_facts['compile_seconds']:.1f} s of compilation",
         ]
         if len(records.radii):
-            lines += ["", pages.text_table(records)]
+            lines += ["", reports.text_table(records)]
         facts = {
             "run": str(self.folder.path),
             "test_accuracy": test.accuracy.tolist(),

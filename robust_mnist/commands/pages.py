@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from robust_mnist import config, report as pages
+from robust_mnist import config, report as reports
 from robust_mnist.commands._result import Result
 from robust_mnist.errors import InputError
 from robust_mnist.records import RunFolder
@@ -20,14 +20,16 @@ def report(command: config.Report) -> Result:
     for folder in folders:
         folder.info()
     default = folders[0].report if len(folders) == 1 else Path("runs/comparison.html")
-    return write(folders, Path(command.out) if command.out else default, publish=command.publish)
+    return write(folders, Path(command.out) if command.out else default, publish=command.publish, overwrite=command.output.overwrite)
 
 
-def write(folders: list[RunFolder], out: Path, *, publish: bool) -> Result:
+def write(folders: list[RunFolder], out: Path, *, publish: bool, overwrite: bool) -> Result:
     """Build the page at `out`, and publish the runs if asked to."""
-    pages.build(folders, out)
-    published = [str(path) for folder in folders for path in pages.publish(folder, REPORTS)] if publish else []
-    text = f"report: {out}"
-    if published:
-        text += f"\npublished {len(published)} files to {REPORTS}/"
-    return Result(text, {"report": str(out), "published": published})
+    reports.build(folders, out)
+    lines, published = [f"report: {out}"], []
+    for folder in folders if publish else []:
+        done = reports.publish(folder, REPORTS, overwrite=overwrite)
+        published.append(str(done.folder))
+        lines.append(f"published: {len(done.written)} files in {done.folder}")
+        lines += [f"left out, too large: {name}" for name in done.left_out]
+    return Result("\n".join(lines), {"report": str(out), "published": published})

@@ -1,0 +1,76 @@
+"""The commands that make the numbers of a run again."""
+
+import dataclasses
+import shlex
+from typing import Any
+
+from robust_mnist.config import EPS, SweepSettings, TrainSettings, flags
+from robust_mnist.figures import NORMS, swept
+from robust_mnist.records import Records
+
+
+def commands(records: Records, place: str) -> list[tuple[str, str]]:
+    """What is made by which command.
+
+    Args:
+        records: A run.
+        place: The run's folder as the commands should name it.
+    """
+    found = [("everything on this page", str(records.info["command"]))]
+    train = ["train", *flags(_settings(records.info["settings"])), "--out", place]
+    found.append(("test accuracy, throughput, training curves", _line(train)))
+    for norm in swept(records):
+        found += [
+            (f"{method} ({NORMS[norm]})", _line(_sweep(records, norm, method, place)))
+            for method in _methods(records, norm)
+        ]
+    found += [
+        (f"{method}, accuracy by step", _line(["sweep", "--run", place, "--methods", method]))
+        for method in _step_methods(records)
+    ]
+    found.append(("this page and its figures", _line(["report", place])))
+    return found
+
+
+def missing(command: str, place: str) -> str:
+    """The command that makes what a figure lacks."""
+    return _line([command, "--out" if command == "train" else "--run", place])
+
+
+def _line(words: list[str]) -> str:
+    return shlex.join(["robust-mnist", *words])
+
+
+def _settings(stored: dict[str, Any]) -> TrainSettings:
+    # JSON has no tuples.
+    names = {field.name for field in dataclasses.fields(TrainSettings)}
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in stored.items()
+        if name in names
+    }
+    return TrainSettings(**known)
+
+
+def _methods(records: Records, norm: str) -> list[str]:
+    rows = records.rows
+    chosen = rows[(rows["norm"] == norm) & rows["kind"].isin(["attacked", "certified"])]
+    return sorted(set(chosen["method"]) - {"all"})
+
+
+def _step_methods(records: Records) -> list[str]:
+    rows = records.rows
+    return sorted(set(rows[(rows["kind"] == "step") & (rows["norm"] == "")]["method"]))
+
+
+def _sweep(records: Records, norm: str, method: str, place: str) -> list[str]:
+    rows = records.rows
+    mine = rows[(rows["norm"] == norm) & (rows["method"] == method) & (rows["kind"] != "step")]
+    eps = tuple(sorted({0.0, *(float(value) for value in mine["eps"])}))
+    settings = SweepSettings(
+        norm=(norm,),  # type: ignore[arg-type]
+        eps=() if eps == EPS[norm] else eps,
+        methods=(method,),
+        attack_seed=records.info["sweep"]["attack_seed"],
+    )
+    return ["sweep", "--run", place, *flags(settings)]

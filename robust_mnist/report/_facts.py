@@ -1,0 +1,94 @@
+"""What a run depends on, as tables of names and values."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from robust_mnist import figures
+from robust_mnist.records import Records
+from robust_mnist.report import _readings
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """A titled table of two columns.
+
+    Attributes:
+        title: What the facts are about.
+        rows: Names and values.
+    """
+
+    title: str
+    rows: list[tuple[str, str]]
+
+
+def facts(records: Records) -> list[Facts]:
+    """Settings, data, environment, versions and hashes; a part that the run lacks is left out."""
+    info = records.info
+    environment = dict(info.get("environment", {}))
+    versions = environment.pop("versions", {})
+    parts = {
+        "Training settings": info.get("settings", {}),
+        "Attack settings": _sweep(records),
+        "Data": info.get("data", {}),
+        "Environment": {"created": info.get("created", ""), **environment},
+        "Versions": versions,
+        "SHA-256 of the weights": info.get("models", {}),
+    }
+    return [
+        Facts(title, [(name.replace("_", " "), _text(value)) for name, value in part.items()])
+        for title, part in parts.items()
+        if part
+    ]
+
+
+def _sweep(records: Records) -> dict[str, Any]:
+    """What was run, rather than what was asked for: an empty flag stands for the default."""
+    found: dict[str, Any] = {}
+    for table in _readings.tables(records):
+        norm = figures.NORMS[table.norm]
+        rows = records.rows[records.rows["norm"] == table.norm]
+        found[f"eps in {norm}"] = [f"{eps:g}" for eps in table.eps]
+        found[f"methods in {norm}"] = sorted(set(rows["method"]) - {"all"})
+    return found | ({"attack seed": records.info["sweep"]["attack_seed"]} if found else {})
+
+
+def timings(records: Records) -> list[list[str]]:
+    """Rows of the table of timings.
+
+    Each holds what was done, its seconds, those of compilation, images per second, and how many
+    decisions fell within 1e-4 of a tie or were not finite.
+    """
+    info = records.info
+    parts = {"training": info["training"]} if "training" in info else {}
+    return [
+        [
+            name,
+            f"{part['seconds']:,.1f}",
+            f"{part['compile_seconds']:,.1f}",
+            *(_count(part.get(n)) for n in ("images_per_second", "close", "nonfinite")),
+        ]
+        for name, part in (parts | info.get("cells", {})).items()
+    ]
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def device(records: Records) -> str:
+    """The device that did the work."""
+    environment = records.info.get("environment", {})
+    return " ".join(str(environment.get(name, "")) for name in ("platform", "device_kind")).strip()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_text(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if value >= 10_000 else str(value)
+    return "-" if value in (None, "") else str(value)

@@ -1,0 +1,94 @@
+"""The small results of a run, fit to be kept and shown to others."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from robust_mnist import figures, files
+from robust_mnist.errors import InputError
+from robust_mnist.records import RunFolder
+from robust_mnist.report import _one
+from robust_mnist.report._paths import without_paths
+
+
+LIMIT = 2_000_000  # bytes; a larger file does not belong into a repository
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What was published.
+
+    Attributes:
+        folder: Where it stands.
+        written: Names of the files, relative to `folder`.
+        left_out: Names of the files that were too large.
+    """
+
+    folder: Path
+    written: list[str]
+    left_out: list[str]
+
+
+def publish(run: RunFolder, folder: Path, *, overwrite: bool = False) -> Published:
+    """Copy tables, facts, figures and the page of a run to `folder`, under the run's name.
+
+    The page is written anew, because facts and commands lose the paths of this machine: only the
+    last part of an absolute path remains. Weights, radii and images stay behind.
+
+    Args:
+        run: A run whose report has been built.
+        folder: Usually `reports`.
+        overwrite: Replace what another run left under the same name.
+
+    Raises:
+        InputError: There is no report, or the name is taken by a run with other settings.
+    """
+    if not run.report.is_file():
+        raise InputError(f"{run.path} holds no report; make it with robust-mnist report {run.path}")
+    target = folder / run.path.resolve().name
+    info = without_paths(run.info())
+    if not overwrite:
+        _check_owner(RunFolder(target), info)
+    written, left_out = [], []
+    for name, content in _contents(run, info).items():
+        if len(content) > LIMIT:
+            left_out.append(name)
+            continue
+        with files.writing(target / name) as temporary:
+            temporary.write_bytes(content)
+        written.append(name)
+    return Published(target, written, left_out)
+
+
+def _contents(run: RunFolder, info: dict[str, Any]) -> dict[str, bytes]:
+    records = dataclasses.replace(run.load(), info=info)
+    drawings = {name: _text(run.figures / f"{name}.svg") for name in figures.FIGURES}
+    page = _one.page(records, drawings, without_paths(str(run.path)))
+    contents = {
+        "run.json": (json.dumps(info, indent=2) + "\n").encode(),
+        "report.html": page.encode(),
+    }
+    copied = [run.path / "rows.csv", run.path / "history.csv"]
+    copied += [run.figures / f"{name}.{end}" for name in figures.FIGURES for end in ("svg", "png")]
+    for path in copied:
+        if path.is_file():
+            contents[path.relative_to(run.path).as_posix()] = path.read_bytes()
+    return contents
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _check_owner(taken: RunFolder, info: Mapping[str, Any]) -> None:
+    if not taken.exists:
+        return
+    theirs = taken.info()
+    odd = [part for part in ("settings", "data") if theirs.get(part) != info.get(part)]
+    if odd:
+        raise InputError(
+            f"{taken.path} holds a run with other {' and '.join(odd)}; "
+            "rename this run's folder, or give --overwrite"
+        )

@@ -1,0 +1,248 @@
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import Affine, Scaled, grey_images, network, predicted
+
+from robust_mnist import metrics
+from robust_mnist.attacks import (
+    ATTACKS,
+    DLR,
+    FGM,
+    PGD,
+    AbstractBallAttack,
+    AbstractStepAttack,
+    CrossEntropy,
+    GradientStep,
+    Margin,
+    Targeted,
+    Toward,
+)
+from robust_mnist.sweep import attack_batch, break_batch, method_key
+from robust_mnist.threat import L2, Linf
+
+
+BALL_ATTACKS = {name: a for name, a in ATTACKS.items() if isinstance(a, AbstractBallAttack)}
+every_ball_attack = pytest.mark.parametrize("attack", BALL_ATTACKS.values(), ids=BALL_ATTACKS.keys())
+every_norm = pytest.mark.parametrize(("ball", "dual"), [(Linf(), 1), (L2(), 2)], ids=["linf", "l2"])
+
+
+@pytest.fixture
+def problem(getkey):
+    model = network(getkey())
+    images = grey_images(getkey(), 16)
+    return model, images, predicted(model, images)
+
+
+def margins(model, images, labels):
+    return jax.vmap(lambda x, y: metrics.margin(model(x), y))(images, labels)
+
+
+def test_every_attack_is_of_a_known_kind():
+    for name, attack in ATTACKS.items():
+        assert isinstance(attack, AbstractBallAttack | AbstractStepAttack), name
+
+
+@every_ball_attack
+@pytest.mark.parametrize("eps", [0.0, 0.05, 0.3, 30.0])
+def test_what_counts_is_exactly_in_ball_and_box_and_wrong(attack, eps, problem, getkey):
+    model, images, labels = problem
+    found = break_batch(
+        attack, model, images, labels, ids=np.arange(16), eps=eps, key=getkey(), chunk=16
+    )
+    broken = np.isfinite(found.size)
+    assert np.all((found.witness >= 0.0) & (found.witness <= 1.0))
+    assert np.all(found.size[broken] <= eps)
+    wrong = np.asarray(margins(model, jnp.asarray(found.witness), jnp.asarray(labels, jnp.int32))) <= 0
+    assert np.array_equal(wrong, broken)
+    assert np.all(found.reached[broken] != labels[broken])
+    assert np.all(found.reached[~broken] == -1)
+    assert eps > 0 or not broken.any()
+
+
+@every_ball_attack
+def test_an_unbounded_attack_breaks_every_image(attack, problem, getkey):
+    model, images, labels = problem
+    eps = {"linf": 1.0, "l2": 8.0}[attack.ball.name]
+    found = break_batch(
+        attack, model, images, labels, ids=np.arange(16), eps=eps, key=getkey(), chunk=16
+    )
+    # One step may overshoot past a wrong region; many steps must not miss it.
+    assert np.mean(np.isfinite(found.size)) >= (0.6 if attack.one_step else 1.0)
+
+
+@every_ball_attack
+def test_flags_and_draws_do_not_depend_on_batches_or_order(attack, problem, getkey):
+    model, images, labels = problem
+    key, order = getkey(), np.random.default_rng(0).permutation(16)
+    run = lambda at, chunk: break_batch(
+        attack, model, images[at], labels[at], ids=at, eps=0.05, key=key, chunk=chunk
+    )
+    whole, split = run(np.arange(16), 16), run(order, 5)
+    assert np.array_equal(whole.broken[order], split.broken)
+    assert np.array_equal(np.isfinite(whole.size)[order], np.isfinite(split.size))
+    assert np.allclose(whole.witness[order], split.witness, atol=1e-4)
+
+
+@every_ball_attack
+def test_a_sweep_over_eps_compiles_once(attack, problem, getkey):
+    model, images, labels = problem
+    run = eqx.filter_jit(eqx.debug.assert_max_traces(attack_batch, max_traces=1))
+    x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels, jnp.int32)
+    for eps in (0.0, 0.1, 0.2):
+        radii = jnp.full(16, eps, jnp.float32)
+        run(attack, model, x, y, ids=jnp.arange(16), eps=radii, key=getkey())
+
+
+@every_norm
+def test_pgd_reaches_the_exact_optimum_of_an_affine_classifier(ball, dual, getkey):
+    """Far from the box, the worst two-class margin is m - eps * ||w||_dual."""
+    weight, eps = jax.random.normal(getkey(), (2, 64)) / 8, jnp.array(0.1)
+    model, x, y = Affine(weight, jnp.array([3.0, 0.0])), jnp.full(64, 0.5), jnp.array(0)
+    adversarial = PGD(ball, steps=100)(model, x, y, eps=eps, key=getkey())
+    difference = weight[0] - weight[1]
+    expected = metrics.margin(model(x), y) - eps * jnp.linalg.norm(difference, ord=dual)
+    assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-4)
+
+
+@every_norm
+@pytest.mark.parametrize("loss", [CrossEntropy(), Margin()], ids=["ce", "margin"])
+def test_one_step_is_exact_on_an_affine_classifier_of_two_classes(ball, dual, loss, getkey):
+    weight, eps = jax.random.normal(getkey(), (2, 64)) / 8, jnp.array(0.1)
+    model, x, y = Affine(weight, jnp.array([1.0, 0.0])), jnp.full(64, 0.5), jnp.array(0)
+    adversarial = FGM(ball, loss)(model, x, y, eps=eps, key=getkey())
+    expected = metrics.margin(model(x), y) - eps * jnp.linalg.norm(weight[0] - weight[1], ord=dual)
+    assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-5)
+
+
+def test_pgd_with_the_box_finds_the_clipped_optimum(getkey):
+    """In Linf each pixel moves alone, so the box only clips: brute force over pixels."""
+    weight = jax.random.normal(getkey(), (2, 64))
+    model, x, y = Affine(weight, jnp.zeros(2)), jax.random.uniform(getkey(), (64,)), jnp.array(0)
+    difference, eps = weight[0] - weight[1], 0.3
+    ends = jnp.stack([jnp.clip(x - eps, 0, 1), jnp.clip(x + eps, 0, 1)])
+    expected = jnp.sum(jnp.min(ends * difference[None], axis=0))
+    adversarial = PGD(Linf(), steps=100)(model, x, y, eps=jnp.array(eps), key=getkey())
+    assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-4)
+
+
+@every_norm
+def test_targeted_finds_the_worst_class_of_an_affine_classifier(ball, dual, getkey):
+    weight, eps = jax.random.normal(getkey(), (10, 64)) / 8, jnp.array(0.05)
+    model, x = Affine(weight, jnp.zeros(10)), jnp.full(64, 0.5)
+    y = jnp.argmax(model(x))
+    attack = Targeted(PGD(ball, steps=60), targets=9)
+    adversarial = attack(model, x, y, eps=eps, key=getkey())
+    logits, others = model(x), jnp.delete(jnp.arange(10), y, assume_unique_indices=True)
+    reduction = jnp.linalg.norm(weight[y][None] - weight[others], ord=dual, axis=1)
+    expected = jnp.min(logits[y] - logits[others] - eps * reduction)
+    assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-4)
+
+
+def test_the_raw_step_is_the_gradient_of_cross_entropy_by_finite_differences(getkey):
+    with jax.enable_x64(True):
+        weight = jnp.asarray(np.random.default_rng(0).normal(size=(10, 12)))
+        model, x, y = Affine(weight, jnp.zeros(10)), jnp.full(12, 0.5), jnp.array(3)
+        moved = GradientStep()(model, x, y, step=jnp.array(2.0), key=getkey())
+        value = lambda z: metrics.cross_entropy(model(z), y)
+        width = 1e-6
+        differences = jnp.stack(
+            [(value(x + width * e) - value(x - width * e)) / (2 * width) for e in jnp.eye(12)]
+        )
+        assert jnp.allclose(moved - x, 2.0 * differences, atol=1e-8)
+
+
+@every_norm
+def test_more_steps_never_hurt(ball, dual, problem, getkey):
+    """Runs with one key share their first steps, so a longer one can only improve."""
+    model, images, labels = problem
+    key, x, y = getkey(), jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels, jnp.int32)
+
+    def reached(steps):
+        attack = PGD(ball, steps=steps, rel_step_size=0.5)
+        eps = jnp.full(16, 0.3, jnp.float32)
+        z = attack_batch(attack, model, x, y, ids=jnp.arange(16), eps=eps, key=key)
+        return margins(model, z, y)
+
+    few, many = reached(5), reached(20)
+    assert jnp.all(many <= few + 1e-5)
+    assert jnp.any(many < few)
+
+
+@every_norm
+def test_a_single_step_of_pgd_is_scored_after_it_was_taken(ball, dual, getkey):
+    model, x, y = network(getkey()), jnp.full(64, 0.5), jnp.array(0)
+    y = jnp.argmax(model(x))
+    attack = PGD(ball, steps=1, rel_step_size=1.0)
+    z = attack(model, x, y, eps=jnp.array(0.1), key=getkey())
+    assert metrics.margin(model(z), y) < metrics.margin(model(x), y)
+
+
+@pytest.mark.parametrize("name", [name for name in BALL_ATTACKS if name.startswith("pgd")])
+@pytest.mark.parametrize(("factor", "shift"), [(1e3, 0.0), (1e-3, 0.0), (1.0, 1e3)])
+def test_the_scale_and_shift_of_logits_do_not_matter(name, factor, shift, problem, getkey):
+    model, images, labels = problem
+    key = getkey()
+    run = lambda m: break_batch(
+        ATTACKS[name], m, images, labels, ids=np.arange(16), eps=0.05, key=key, chunk=16
+    )
+    plain = run(Scaled(model, jnp.array(1.0), jnp.array(0.0)))
+    scaled = run(Scaled(model, jnp.array(factor), jnp.array(shift)))
+    assert np.mean(plain.broken != scaled.broken) <= 1 / 16
+
+
+def test_cross_entropy_underflows_where_the_margin_does_not(problem, getkey):
+    """The reason for the default loss: the same decisions, no gradient."""
+    model, images, labels = problem
+    confident = Scaled(model, jnp.array(1e3), jnp.array(0.0))
+    attack = lambda loss: break_batch(
+        PGD(Linf(), loss=loss), confident, images, labels,
+        ids=np.arange(16), eps=0.05, key=method_key(jax.random.key(0), "x"), chunk=16,
+    )  # fmt: skip
+    assert attack(Margin()).broken.sum() > attack(CrossEntropy()).broken.sum()
+
+
+def test_an_attack_never_makes_a_mistake_right(getkey):
+    model, images = network(getkey()), grey_images(getkey(), 16)
+    labels = (predicted(model, images) + 1) % 10
+    for name, attack in BALL_ATTACKS.items():
+        found = break_batch(
+            attack, model, images, labels, ids=np.arange(16), eps=0.1, key=getkey(), chunk=16
+        )
+        assert np.all(found.size == 0), name
+
+
+def test_nan_is_never_a_success(getkey):
+    class Fragile(Affine):
+        def __call__(self, x):
+            logits = self.weight @ x + self.bias
+            return jnp.where(jnp.max(x) > 0.9, jnp.nan, logits)
+
+    model = Fragile(jnp.zeros((10, 64)), jnp.arange(10.0)[::-1])
+    images = np.full((4, 64), 128, np.uint8)
+    found = break_batch(
+        FGM(Linf(), Margin()), model, images, np.zeros(4, np.uint8),
+        ids=np.arange(4), eps=0.5, key=getkey(), chunk=4,
+    )  # fmt: skip
+    assert not found.broken.any()
+    assert np.all(found.size == np.inf)
+
+
+def test_losses_match_values_worked_by_hand():
+    logits, y = jnp.array([1.0, 4.0, 2.0, 0.0]), jnp.array(1)
+    assert jnp.allclose(Margin()(logits, y), -2.0)
+    # Sorted 4, 2, 1: -(4 - 2) / (4 - 1)
+    assert jnp.allclose(DLR()(logits, y), -2 / 3)
+    assert jnp.allclose(Toward(jnp.array(0))(logits, y), -3.0)
+    assert jnp.allclose(CrossEntropy()(logits, y), jnp.log(jnp.sum(jnp.exp(logits))) - 4.0)
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"rel_step_size": 0.0}, {"rel_step_size": -1.0}])
+def test_impossible_settings_are_refused(change):
+    with pytest.raises(ValueError, match=r"got"):
+        dataclasses.replace(PGD(), **change)
+    with pytest.raises(ValueError, match="target"):
+        Targeted(PGD(), targets=0)
