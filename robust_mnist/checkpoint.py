@@ -32,9 +32,10 @@ def save(path: str | os.PathLike[str], tree: PyTree, metadata: Metadata) -> None
     """
     host = jax.device_get(eqx.filter(tree, eqx.is_array))
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in _named(host)}
-    text = {name: json.dumps(value) for name, value in metadata.items()}
+    # One entry: safetensors writes several in random order, and equal networks would get other hashes.
+    about = {"about": json.dumps(metadata)}
     with files.writing(path) as temporary:
-        temporary.write_bytes(safetensors.numpy.save(arrays, metadata=text))
+        temporary.write_bytes(safetensors.numpy.save(arrays, metadata=about))
 
 
 def load(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, Metadata]:
@@ -105,7 +106,9 @@ def _is_array(leaf: object) -> bool:
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Metadata]:
     try:
         with safetensors.safe_open(path, framework="numpy") as stored:
-            metadata = {name: json.loads(text) for name, text in (stored.metadata() or {}).items()}
+            metadata = json.loads((stored.metadata() or {}).get("about", "{}"))
+            if not isinstance(metadata, dict):
+                raise ValueError(f"its metadata must be an object, got {metadata!r}")  # noqa: TRY004, TRY301
             return {name: stored.get_tensor(name) for name in stored.keys()}, metadata  # noqa: SIM118
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(f"{path} cannot be read as safetensors: {error}") from error

@@ -19,7 +19,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, UInt8
 
 from robust_mnist import checkpoint, metrics
 from robust_mnist.config import TrainSettings
@@ -112,7 +112,7 @@ def initialise(settings: TrainSettings) -> State:
     return one(_keys(settings))
 
 
-def _keys(settings: TrainSettings) -> PRNGKeyArray:
+def _keys(settings: TrainSettings) -> Key[Array, " networks"]:
     seeds = jnp.arange(settings.seed, settings.seed + settings.seeds)
     return jax.vmap(jax.random.key)(seeds)
 
@@ -123,7 +123,7 @@ def _fold(key: PRNGKeyArray, purpose: str) -> PRNGKeyArray:
 
 def advance(
     settings: TrainSettings, epochs: int
-) -> Callable[[State, PRNGKeyArray, Int[Array, ""], Images], tuple[State, dict[str, Array]]]:
+) -> Callable[[State, Key[Array, " networks"], Int[Array, ""], Images], tuple[State, dict[str, Array]]]:
     """The program that trains every network for `epochs` epochs and measures it once.
 
     Args:
@@ -153,7 +153,7 @@ def advance(
         return state, _measure(state.model, images)
 
     def all_networks(
-        state: State, keys: PRNGKeyArray, first: Int[Array, ""], images: Images
+        state: State, keys: Key[Array, " networks"], first: Int[Array, ""], images: Images
     ) -> tuple[State, dict[str, Array]]:
         # One order for all leaves the batch unbatched under vmap: gathered once, one product.
         orders, axis = (keys[0], None) if settings.shared_batches else (keys, eqx.if_array(0))

@@ -137,7 +137,8 @@ def gallery(rng, norm, upper, reached, labels, images):
     for pick in (np.argmin, np.argmax):
         for digit in range(10):
             candidates = np.flatnonzero((labels == digit) & (upper > 0))
-            index.append(candidates[pick(upper[candidates])])
+            if candidates.size:
+                index.append(candidates[pick(upper[candidates])])
     index = np.asarray(index)
     pixels = images[index].astype(np.float32) / 255
     noise = rng.normal(size=pixels.shape) if norm == "l2" else rng.choice([-1, 1], pixels.shape)

@@ -245,7 +245,7 @@ def test_the_worst_case_is_the_exact_survival_function(panel, norm, drawn, recor
     assert np.all(np.diff(line.get_ydata()) <= 0)
 
 
-def test_the_band_has_the_kolmogorov_half_width_and_stays_within_0_and_1(drawn, records):
+def test_the_band_has_the_kolmogorov_half_width_and_stays_within_0_and_1(drawn):
     axes = drawn["robust_accuracy"].axes[0]
     half = statistics.band_half_width(200)
     line, band = labelled(axes, "worst case"), edges(labelled(axes, "95 % band"))
@@ -382,10 +382,10 @@ def test_thinning_moves_no_curve_visibly_and_keeps_its_jumps():
     smooth = np.linspace(1, 0.5, x.size)
     jump = np.where(np.arange(x.size) < 12_345, 0.9, 0.1)
     kept, *curves = _curves.thin(x, smooth, jump)
-    assert kept.size < 3_000
+    assert kept.size < 1_000
     for thinned, exact in zip(curves, (smooth, jump), strict=True):
         seen = thinned[np.searchsorted(kept, x, side="right") - 1]
-        assert np.max(np.abs(seen - exact)) < 0.0006
+        assert np.max(np.abs(seen - exact)) < 0.0021
 
 
 # --- several runs ---------------------------------------------------------------------------------

@@ -181,8 +181,8 @@ class _Job:
 
     def _train(self) -> None:
         settings = self.settings
-        # In a notebook the CLI is not what runs, so this is the figure in the run's folder.
-        curves = LiveCurves(every=max(1, settings.epochs // settings.record_every // 10), path=self.folder.figures / "training.png")
+        records = -(-settings.epochs // settings.record_every)
+        curves = LiveCurves(every=max(1, records // 4), path=self.folder.figures / "training.png")
         with self.console.progress("train", settings.epochs) as update:
             watch = _Watch(settings, self.split, update)
             trained = training.train(

@@ -17,8 +17,8 @@ Corners = Float[np.ndarray, " corners"]
 Values = Float[np.ndarray, " images"]
 
 # A filled area keeps every corner in an SVG, while a line is thinned by matplotlib to what can be
-# seen. Half a tenth of a percent is less than the width of any line.
-_INVISIBLE = 0.0005
+# seen. A fifth of a percent is less than the width of any line.
+_INVISIBLE = 0.002
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def staircase(radii: Values, end: float, *, inclusive: bool = False) -> Staircas
 
 def thin(x: Corners, *curves: Corners) -> list[Float[np.ndarray, " kept"]]:
     """Curves that share their `x`, without the corners at which none of them moves visibly."""
-    moved = np.sum([np.abs(np.diff(curve)) for curve in curves], axis=0)
+    moved = np.max([np.abs(np.diff(curve)) for curve in curves], axis=0)
     travelled = np.floor(np.concatenate([[0.0], np.cumsum(moved)]) / _INVISIBLE)
     keep = np.concatenate([[True], np.diff(travelled) > 0])
     keep[-1] = True

@@ -7,11 +7,13 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from robust_mnist import files
+from robust_mnist.figures import _style
 
 
 _DPI = 150  # 1500 pixels across: crisp at the width of a README on a dense screen
 
 
+@_style.styled
 def svg(figure: Figure, name: str) -> str:
     """The figure as SVG, the same text for the same figure.
 
@@ -39,6 +41,8 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """
     paths = folder / f"{name}.svg", folder / f"{name}.png"
     files.write_text(paths[0], svg(figure, name))
+    # The panels have found their places, and finding them again would take as long as drawing.
+    figure.set_layout_engine("none")
     write_png(figure, paths[1])
     return paths
 
@@ -49,6 +53,7 @@ def write_png(figure: Figure, path: Path) -> None:
         temporary.write_bytes(png(figure))
 
 
+@_style.styled
 def png(figure: Figure) -> bytes:
     """The figure as PNG."""
     stream = io.BytesIO()

@@ -30,13 +30,11 @@ def draw(records: Records) -> Figure | None:
         upper = 1 - (top + block_height * index) / height
         lower = 1 - (top + block_height * (index + 1)) / height
         _block(figure, records, norm, kind, upper, lower)
+    what = f"{records.info['data']['test']:,} {_style.dataset(records)} test images"
     _style.heading(
         figure,
         "The least and the most robust test digit of each class",
-        _style.counted(
-            records,
-            f"among the right answers · seed {records.seeds[0]} · {_style.dataset(records)}",
-        ),
+        _style.counted(records, f"among the right answers on {what} · seed {records.seeds[0]}"),
     )
     return figure
 

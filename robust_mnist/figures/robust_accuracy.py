@@ -166,8 +166,10 @@ CHART = Chart(
     "eps with its 95 % Wilson interval. Where a certificate was computed, the truth lies between "
     "the certified and the thick curve.",
     limits="The intervals speak of the finite test set alone. An attack that fails proves nothing: "
-    "a stronger one may push the thick curve down to the certified one. With several seeds their "
-    "spread is drawn as its own band; it is another uncertainty than the sampling error.",
+    "a stronger one may push the thick curve down to the certified one. Attacks ran at the marked "
+    "eps; between two of them the curve is what they found on the way, so it leans high there and "
+    "may show a ledge after a marker. With several seeds their spread is drawn as its own band; it "
+    "is another uncertainty than the sampling error.",
     needs="This run was not attacked.",
     command="sweep",
 )

@@ -64,7 +64,7 @@ def _draw_reading(axes: Axes, group: pd.DataFrame, method: str, column: str) -> 
         band = f"lowest to highest of {seeds} networks"
     color = _style.method_color(method)
     axes.fill_between(
-        by_step.index, by_step["low"], by_step["high"], color=color, alpha=0.25, linewidth=0,
+        by_step.index, by_step["low"], by_step["high"], color=color, alpha=0.35, linewidth=0,
         label=band,
     )  # fmt: skip
     # The line only leads the eye: nothing was measured between two markers.

@@ -1,5 +1,6 @@
 """Training curves: four metrics against the epoch, both axes logarithmic."""
 
+import numpy as np
 import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def plain_numbers(axes: Axes, *, log_y: bool = True) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
-    if not any(line.get_xdata(orig=False).size for line in axes.lines):
+    if not any(np.size(line.get_xdata()) for line in axes.lines):
         axes.set(xlim=(1.0, 10.0), ylim=(0.1, 1.0))  # nothing positive to scale to, so far
 
 

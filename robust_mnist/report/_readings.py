@@ -36,7 +36,7 @@ class Reading:
     @property
     def value(self) -> str:
         """The accuracy in percent."""
-        return f"{100 * self.accuracy:.2f} %"
+        return f"{100 * self.accuracy:.2f}\N{NO-BREAK SPACE}%"
 
     @property
     def interval(self) -> str:

@@ -1,0 +1,410 @@
+"""The page is one safe file that holds every number; publishing leaves the machine behind."""
+
+import dataclasses
+import html.parser
+import json
+import re
+
+import pytest
+import synthetic_records as synthetic
+
+from robust_mnist import report
+from robust_mnist.errors import InputError
+from robust_mnist.figures import FIGURES, OVERLAYS
+from robust_mnist.report import _build, _one, _paths, _several, _svg
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would see of a page."""
+
+    VOID = frozenset({"meta", "link", "br", "hr", "img", "input"})
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.words, self.open = [], [], []
+        self.raw = text
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def values(self, name):
+        return [attributes[name] for _, attributes in self.elements if attributes.get(name)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    records = synthetic.make("one", images=200, norms=("linf",))
+    run = synthetic.write(records, tmp_path_factory.mktemp("runs") / "one")
+    report.build([run])
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return Page(run.report.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("several")
+    runs = [
+        synthetic.write(synthetic.make("base", images=200), folder / "base"),
+        synthetic.write(
+            synthetic.make("other", salt=1, norms=("linf",), images=200), folder / "other"
+        ),
+    ]
+    out = report.build(runs, folder / "page" / "both.html")
+    return out, Page(out.read_text(encoding="utf-8"))
+
+
+def trained(folder, name="trained", **info):
+    records = synthetic.trained_only(name)
+    records = dataclasses.replace(records, info=records.info | info)
+    return synthetic.write(records, folder)
+
+
+# --- one file, safe and whole ---------------------------------------------------------------------
+
+
+def check_standing_alone(page):
+    """Nothing is loaded, nothing runs, every name inside is unique and every reference resolves."""
+    assert not {"script", "iframe", "object", "embed", "link", "form"} & {
+        t for t, _ in page.elements
+    }
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        link = attributes.get("href") or attributes.get("src") or "#"
+        assert link.startswith(("#", "data:image/png;base64,"))
+    text = re.sub(r"data:image/png;base64,[\w+/=\s]+", "", page.raw)
+    assert not re.search(r"https?:|//[a-z]|@import|javascript:", text)
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    links = [link[1:] for link in page.values("href") if link.startswith("#")]
+    assert set(links) | set(re.findall(r"url\(#([^)]+)\)", page.raw)) <= set(ids)
+    assert set(page.values("aria-labelledby")) <= set(ids)
+    assert not page.open
+
+
+def test_the_page_stands_alone(page):
+    check_standing_alone(page)
+
+
+def test_the_comparison_stands_alone(comparison):
+    check_standing_alone(comparison[1])
+
+
+def test_every_figure_is_on_the_page_with_its_caption_and_a_spoken_label(page):
+    drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
+    assert len(drawings) == len(FIGURES)
+    for name, chart in FIGURES.items():
+        assert name in page.values("id")
+        assert chart.reading in page.text
+        assert chart.limits in page.text
+    spoken = {drawing["aria-label"] for drawing in drawings}
+    assert spoken == {f"{chart.title}. {chart.reading}" for chart in FIGURES.values()}
+
+
+def test_figures_take_the_colors_of_the_page(page):
+    drawings = re.findall(r"<svg.*?</svg>", page.raw, re.DOTALL)
+    for drawing in drawings:
+        assert "currentColor" in drawing
+        assert "#1c2128" not in drawing
+        paper = r'<path[^>]*d="M 0 [\d.]+ L 720 [^>]*fill: #ffffff'
+        assert not re.search(paper, drawing)
+
+
+def test_a_wrong_bar_keeps_its_red_hatch_on_the_page(page):
+    """The hatch is a pattern that the bar refers to from its style."""
+    [drawing] = [d for d in re.findall(r"<svg.*?</svg>", page.raw, re.DOTALL) if "Predictions" in d]
+    assert re.search(r"fill: url\(#predictions-\w+\)", drawing)
+
+
+def test_the_page_is_made_for_light_dark_print_and_phones(page):
+    assert "width=device-width" in page.raw
+    assert "prefers-color-scheme: dark" in page.raw
+    assert "@media print" in page.raw
+    policy = next(a["content"] for t, a in page.elements if a.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+
+
+def test_a_hostile_name_is_text(run):
+    name = "<script>alert(1)</script>\"'&"
+    records = run.load()
+    facts = {"model_name": name, "created": name, "command": f"robust-mnist {name}"}
+    records = dataclasses.replace(records, name=name, info=records.info | facts)
+    drawing = (run.figures / "digits.svg").read_text(encoding="utf-8")
+    page = Page(_one.page(records, dict.fromkeys(FIGURES) | {"digits": drawing}, f"runs/{name}"))
+    check_standing_alone(page)
+    assert page.text.count(name) >= 4
+    assert "<script" not in page.raw
+
+
+def test_a_hostile_run_name_is_text_in_a_comparison(tmp_path):
+    runs = [trained(tmp_path / str(i), "<script>x</script>") for i in range(2)]
+    runs = [dataclasses.replace(run.load(), name="<script>x</script>") for run in runs]
+    page = Page(_several.page(runs, dict.fromkeys(OVERLAYS)))
+    check_standing_alone(page)
+    assert "<script>x</script> (2)" in page.text
+
+
+# --- what it says ---------------------------------------------------------------------------------
+
+
+def test_the_headline_is_the_clean_accuracy_with_its_interval(page, run):
+    rows = run.load().rows
+    clean = rows[(rows["kind"] == "clean")].iloc[0]
+    expected = f"Test accuracy {100 * clean.accuracy:.2f} % {100 * clean.low:.2f} to"
+    assert f"{expected} {100 * clean.high:.2f} (95 % interval, 200 images)" in page.text
+    assert "170,000 on cpu" in page.text
+    assert "2.5 s of compilation apart" in page.text
+
+
+def test_every_accuracy_is_in_the_table_with_its_interval(page, run):
+    rows = run.load().rows
+    for row in rows[rows["kind"].isin(["attacked", "worst", "certified"])].itertuples():
+        cell = f"{100 * row.accuracy:.2f} % {100 * row.low:.2f} to {100 * row.high:.2f}"
+        assert cell in page.text
+    for column in ("fgsm-linf", "pgd40-linf", "worst case", "certified by ibp-linf"):
+        assert column in page.text
+
+
+def test_the_trust_panel_shows_every_finding_with_a_mark_beside_the_color(page, run):
+    for finding in run.info()["audit"]:
+        assert finding["title"] in page.text
+        assert finding["meaning"] in page.text
+    for mark in ("✓ ok", "! look", "✗ fail"):
+        assert page.text.count(mark) == 2  # once explained, once used
+
+
+def test_settings_versions_hashes_and_commands_are_on_the_page(page, run):
+    info = run.info()
+    sweep = f"robust-mnist sweep --run {run.path}"
+    for fact in (
+        info["data"]["sha256"],
+        info["models"]["seed-0"],
+        info["environment"]["commit"],
+        info["command"],
+        "784, 50, 50, 10",
+        "2.4.6",
+        f"robust-mnist train --out {run.path}",
+        f"{sweep} --norm linf --eps 0,0.005,0.01,0.02,0.03,0.05,0.1 --methods pgd40-linf",
+        f"{sweep} --methods gradient-step",
+        f"robust-mnist report {run.path}",
+    ):
+        assert fact in page.text
+
+
+def test_a_run_that_was_only_trained_says_what_is_missing_and_how_to_make_it(tmp_path):
+    run = trained(tmp_path / "run")
+    page = Page(report.build([run]).read_text(encoding="utf-8"))
+    check_standing_alone(page)
+    drawn = {path.name for path in run.figures.iterdir()}
+    assert drawn == {"training.svg", "training.png", "digits.svg", "digits.png"}
+    assert page.text.count("Not shown.") == len(FIGURES) - 2
+    assert "This run was not attacked." in page.text
+    assert f"robust-mnist sweep --run {run.path}" in page.text
+    assert "Test accuracy" in page.text
+    assert report.text_table(run.load()) == ""
+
+
+def test_a_figure_that_can_no_longer_be_drawn_does_not_stay_behind(tmp_path):
+    for name in ("gallery.png", "mine.png"):
+        (tmp_path / name).write_bytes(b"old")
+    assert _build.save_all({"gallery": None}, tmp_path) == {"gallery": None}
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+
+
+def test_building_without_a_run_is_refused(tmp_path):
+    from robust_mnist.records import RunFolder
+
+    with pytest.raises(InputError, match="at least one run"):
+        report.build([])
+    with pytest.raises(InputError, match="holds no run"):
+        report.build([RunFolder(tmp_path)])
+
+
+def test_the_terminal_gets_the_same_numbers(run):
+    records = run.load()
+    lines = report.text_table(records, eps=[0.0, 0.02]).splitlines()
+    rows = records.rows
+    for method in synthetic.METHODS["linf"]:
+        [line] = [line for line in lines if line.split()[0] == method]
+        chosen = rows[(rows["method"] == method) & (rows["kind"] == "attacked")]
+        values = [
+            f"{100 * chosen.loc[chosen['eps'] == eps, 'accuracy'].item():.2f}" for eps in (0, 0.02)
+        ]
+        assert line.split()[1:] == values
+    assert max(map(len, lines)) < 80
+
+
+def test_the_terminal_says_when_numbers_are_means():
+    records = synthetic.make("four", seeds=4, norms=("linf",), images=50)
+    assert report.text_table(records).startswith("accuracy in %, mean of 4 networks")
+
+
+# --- several runs ---------------------------------------------------------------------------------
+
+
+def test_a_comparison_stands_beside_its_figures(comparison):
+    out, page = comparison
+    drawn = {path.name for path in out.with_name("both-figures").iterdir()}
+    assert drawn == {f"{name}.{suffix}" for name in OVERLAYS for suffix in ("svg", "png")}
+    assert len([tag for tag, _ in page.elements if tag == "svg"]) == len(OVERLAYS)
+    assert "base against other" in page.text
+
+
+def test_a_run_that_lacks_a_norm_is_named(comparison):
+    assert "other was not attacked in L2, so it is not compared." in comparison[1].text
+
+
+def test_differences_are_signed_from_the_baseline(comparison):
+    runs = [synthetic.make("base", images=200)]
+    runs.append(synthetic.make("other", salt=1, norms=("linf",), images=200))
+    from robust_mnist.figures import differences
+
+    for row in differences(runs).itertuples():
+        cells = f"{100 * row.first:.2f} % {100 * row.second:.2f} % {100 * row.difference:+.2f}"
+        assert cells in comparison[1].text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sha256": "ef" * 32}, {"test": 100}],
+    ids=["other images", "fewer images"],
+)
+def test_runs_on_other_test_images_are_refused(change, tmp_path):
+    first = trained(tmp_path / "a")
+    data = first.info()["data"] | change
+    second = trained(tmp_path / "b", data=data)
+    with pytest.raises(InputError, match=r"same test images only: b saw .* a saw"):
+        report.build([first, second], tmp_path / "out.html")
+    assert not (tmp_path / "out.html").exists()
+
+
+def test_runs_with_other_labels_are_refused(tmp_path):
+    records = synthetic.make("a", images=50, norms=("linf",))
+    panels = records.panels | {"flow/labels": records.panels["flow/labels"][::-1]}
+    runs = [
+        synthetic.write(records, tmp_path / "a"),
+        synthetic.write(dataclasses.replace(records, panels=panels), tmp_path / "b"),
+    ]
+    with pytest.raises(InputError, match="same test images"):
+        report.build(runs)
+
+
+# --- publishing -----------------------------------------------------------------------------------
+
+
+def test_publishing_copies_what_is_small_and_nothing_else(run, tmp_path):
+    done = report.publish(run, tmp_path)
+    assert done.folder == tmp_path / "one"
+    found = {p.relative_to(done.folder).as_posix() for p in done.folder.rglob("*") if p.is_file()}
+    figures = {f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
+    assert found == figures | {"run.json", "report.html", "rows.csv", "history.csv"}
+    assert found == set(done.written)
+    assert done.left_out == []
+    for name in ("rows.csv", "history.csv", "figures/gallery.png"):
+        assert (done.folder / name).read_bytes() == (run.path / name).read_bytes()
+
+
+def test_a_published_run_names_no_path_of_this_machine(tmp_path):
+    home = tmp_path / "home of me"
+    run = trained(
+        home / "lab",
+        command=f"robust-mnist run --data '{home}/my data' --out '{home}/lab'",
+        data=synthetic.trained_only().info["data"] | {"origin": f"{home}/my data"},
+    )
+    run.report.write_text("the page with all paths", encoding="utf-8")
+    done = report.publish(run, tmp_path / "reports")
+    for name in done.written:
+        assert b"home of me" not in (done.folder / name).read_bytes()
+        assert str(tmp_path).encode() not in (done.folder / name).read_bytes()
+    info = json.loads((done.folder / "run.json").read_text(encoding="utf-8"))
+    assert info["command"] == "robust-mnist run --data 'my data' --out lab"
+    assert info["data"]["origin"] == "my data"
+
+
+def test_a_large_file_is_named_instead_of_published(tmp_path):
+    run = trained(tmp_path / "run")
+    run.report.write_text("the page", encoding="utf-8")
+    with (run.path / "rows.csv").open("a", encoding="utf-8") as stream:
+        line = (run.path / "rows.csv").read_text(encoding="utf-8").splitlines()[-1]
+        stream.writelines([line + "\n"] * (report.LIMIT // len(line) + 1))
+    done = report.publish(run, tmp_path / "reports")
+    assert done.left_out == ["rows.csv"]
+    assert not (done.folder / "rows.csv").exists()
+
+
+def test_a_name_that_another_run_has_taken_is_refused(tmp_path):
+    first, second = trained(tmp_path / "a" / "lab"), trained(tmp_path / "b" / "lab")
+    for run in (first, second):
+        run.report.write_text("the page", encoding="utf-8")
+    report.publish(first, tmp_path / "reports")
+    report.publish(second, tmp_path / "reports")  # the same settings: a repetition
+    second.update({"settings": {"epochs": 7}})
+    with pytest.raises(InputError, match="other settings; rename"):
+        report.publish(second, tmp_path / "reports")
+    report.publish(second, tmp_path / "reports", overwrite=True)
+
+
+def test_publishing_before_reporting_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no report; make it with"):
+        report.publish(trained(tmp_path / "run"), tmp_path / "reports")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/home/me/data", "data"),
+        ("/home/me/my data", "my data"),
+        (r"C:\Users\me\data", "data"),
+        ("run --data /home/me/x --out runs/lab", "run --data x --out runs/lab"),
+        ("read from /home/me/x.csv: 3 columns", "read from x.csv: 3 columns"),
+        ("see ~/notes/x", "see x"),
+        ("https://host.org/a/b", "https://host.org/a/b"),
+        ("runs/lab and n/a or 1/2", "runs/lab and n/a or 1/2"),
+        ("it isn't /etc/passwd", "it isn't passwd"),
+    ],
+)  # fmt: skip
+def test_absolute_paths_lose_all_but_their_last_part(text, expected):
+    assert _paths.without_paths(text) == expected
+    assert _paths.without_paths({"a": [text, 1, None]}) == {"a": [expected, 1, None]}
+
+
+# --- figures inside the page ----------------------------------------------------------------------
+
+
+def test_identifiers_of_two_figures_never_meet():
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        'viewBox="0 0 1 1"><defs><clipPath id="c"><rect/></clipPath><path id="g" d="M 0 0"/>'
+        '</defs><g id="unused" clip-path="url(#c)"><use xlink:href="#g" style="fill: #1c2128"/>'
+        "</g></svg>"
+    )
+    one, two = (_svg.inline(svg, name, "<label>") for name in ("one", "two"))
+    assert 'id="one-c"' in one
+    assert 'clip-path="url(#one-c)"' in one
+    assert 'href="#one-g"' in one
+    assert "unused" not in one
+    assert "currentColor" in one
+    assert "&lt;label&gt;" in one
+    assert not set(re.findall(r'id="([^"]+)"', one)) & set(re.findall(r'id="([^"]+)"', two))
