@@ -32,7 +32,7 @@ def save(path: str | os.PathLike[str], tree: PyTree, metadata: Metadata) -> None
     """
     host = jax.device_get(eqx.filter(tree, eqx.is_array))
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in _named(host)}
-    # One entry: safetensors writes several in random order, and equal networks would get other hashes.
+    # One entry only: safetensors writes several in random order, and equal networks would differ.
     about = {"about": json.dumps(metadata)}
     with files.writing(path) as temporary:
         temporary.write_bytes(safetensors.numpy.save(arrays, metadata=about))
@@ -56,7 +56,9 @@ def load(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, Metadata]:
     names = [name for name, _ in _named(wanted)]
     if set(names) != set(arrays):
         odd = sorted(set(names) ^ set(arrays))
-        raise InputError(f"{path} must hold the arrays of this network, it differs in {', '.join(odd)}")
+        raise InputError(
+            f"{path} must hold the arrays of this network, it differs in {', '.join(odd)}"
+        )
     for name, leaf in _named(wanted):
         found = arrays[name]
         if found.shape != leaf.shape or found.dtype != leaf.dtype:

@@ -5,13 +5,16 @@ never wait for JAX.
 """
 
 import contextlib
+import functools
 import io
 import json
+import operator
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, Any, Union
+from typing import Annotated, Any
 
 import tyro
 
@@ -66,7 +69,7 @@ def parse(words: Sequence[str]) -> Any:
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                Union[named],  # type: ignore[arg-type]  # noqa: UP007 built from a registry
+                functools.reduce(operator.or_, named),  # type: ignore[call-overload]
                 prog="robust-mnist",
                 description=DESCRIPTION,
                 args=list(words),
@@ -84,16 +87,17 @@ def parse(words: Sequence[str]) -> Any:
 
 def _one_line(box: str) -> str:
     """The message inside tyro's framed complaint, and its suggestion if it has one."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    # Frames are drawn in ASCII where the terminal's encoding has no lines.
+    lines = [line.strip("│|╭╮╰╯+ ") for line in box.splitlines()]
     sections: list[list[str]] = [[]]
     for line in lines[1:]:
-        if set(line) <= {"─"}:
+        if set(line) <= {"─", "-"}:
             sections.append([])
         else:
             sections[-1].append(line)
-    said = " ".join(sections[0]).rstrip(".")
-    said = said.removeprefix("Error parsing ").partition(": --")
-    message = f"--{said[2]}" if said[2] else said[0]
+    message = " ".join(sections[0]).rstrip(".")
+    # Our own messages name the flag themselves; tyro puts "Error parsing train:" before them.
+    message = re.sub(r"^Error parsing \S+: (?=--)", "", message)
     for section in sections[1:]:
         if section and section[0].startswith("Perhaps you meant"):
             message += f"; did you mean {section[1].split()[0]}?"

@@ -16,10 +16,10 @@ _STAGES = ("jaxpr_trace_duration", "jaxpr_to_mlir_module_duration", "backend_com
 _intervals: list[tuple[float, float]] = []
 
 
-def _listen(event: str, duration: float, **_: object) -> None:
+def _listen(event: str, duration_secs: float, **_: str | int) -> None:
     if event.endswith(_STAGES):
         now = time.perf_counter()
-        _intervals.append((now - duration, now))
+        _intervals.append((now - duration_secs, now))
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)
@@ -56,9 +56,9 @@ def stopwatch() -> Iterator[Elapsed]:
 
 def _union(start: float, end: float) -> float:
     covered, reached = 0.0, start
-    for low, high in sorted(_intervals):
-        low, high = max(low, reached), min(high, end)
-        if high > low:
-            covered += high - low
-            reached = high
+    for begun, ended in sorted(_intervals):
+        fresh = min(ended, end) - max(begun, reached)
+        if fresh > 0:
+            covered += fresh
+            reached = min(ended, end)
     return covered

@@ -6,7 +6,7 @@ settings object that exists is valid as far as can be known without data.
 
 import dataclasses
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -14,6 +14,7 @@ from robust_mnist.errors import InputError
 
 
 Norm = Literal["linf", "l2"]
+Settings = TypeVar("Settings", "TrainSettings", "SweepSettings")
 
 # Where robust accuracy is read when no --eps is given, in units of pixel intensity. The grids end
 # where an undefended MLP has nothing left, so that a curve shows its whole fall.
@@ -30,7 +31,9 @@ METHODS: dict[str, tuple[str, ...]] = {
 STEP_METHODS: tuple[str, ...] = ("gradient-step",)
 
 
-def _numbers(name: str, kind: type[int] | type[float]) -> tyro.constructors.PrimitiveConstructorSpec:
+def _numbers(
+    name: str, kind: type[int] | type[float]
+) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
     """Numbers parted by commas, by spaces, or both: `0,.01,.02` or `0 .01 .02`."""
 
     def parse(words: list[str]) -> tuple[float, ...]:
@@ -39,7 +42,9 @@ def _numbers(name: str, kind: type[int] | type[float]) -> tyro.constructors.Prim
             return tuple(kind(text) for text in texts)
         except ValueError:
             what = "whole numbers" if kind is int else "numbers"
-            raise InputError(f"--{name} takes {what} parted by commas, got {' '.join(words)!r}") from None
+            raise InputError(
+                f"--{name} takes {what} parted by commas, got {' '.join(words)!r}"
+            ) from None
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs="*",
@@ -74,7 +79,7 @@ class TrainSettings:
     epochs: int = 500
     """Passes over the training images."""
     batch_size: int = 1000
-    """Images per step; what is left over after the last whole batch of an epoch waits for the next."""
+    """Images per step; those left over after the last whole batch wait for the next epoch."""
     learning_rate: float = 2e-3
     """Step length of RMSProp."""
     decay: float = 0.9
@@ -124,7 +129,9 @@ class SweepSettings:
             valid = math.isfinite(value) and value >= 0
             _require(valid, "--eps must be finite and at least 0", f"{value:g}")
         one = not self.eps or len(set(self.norm)) == 1
-        _require(one, "--eps is measured in one norm: give --norm linf or --norm l2 as well", self.norm)
+        _require(
+            one, "--eps is measured in one norm: give --norm linf or --norm l2 as well", self.norm
+        )
 
     def grid(self, norm: str) -> tuple[float, ...]:
         """Radii to evaluate in `norm`: sorted, distinct, always with 0."""
@@ -171,7 +178,7 @@ class Run:
     run: str | None = None
     """An existing run: its settings are taken from there."""
     resume: bool = False
-    """Continue an unfinished run; this is also what happens without, if the settings are the same."""
+    """Continue an unfinished run; the same settings on its folder do so without this flag too."""
     publish: bool = False
     """Copy the small results to reports/."""
     output: Output = Output()
@@ -187,7 +194,7 @@ class Train:
     run: str | None = None
     """An existing run: its settings are taken from there."""
     resume: bool = False
-    """Continue an unfinished run; this is also what happens without, if the settings are the same."""
+    """Continue an unfinished run; the same settings on its folder do so without this flag too."""
     output: Output = Output()
 
 
@@ -246,3 +253,18 @@ COMMANDS: dict[str, type] = {
     "methods": Methods,
     "devices": Devices,
 }
+
+
+def restore(kind: type[Settings], stored: object) -> Settings:
+    """Settings from the JSON that `dataclasses.asdict` made of them.
+
+    Raises:
+        InputError: `stored` has other fields, or values out of range.
+    """
+    known = {field.name for field in dataclasses.fields(kind)}
+    if not isinstance(stored, dict) or not set(stored) <= known:
+        raise InputError(f"stored settings must be {', '.join(sorted(known))}, got {stored}")
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
+    return kind(**values)

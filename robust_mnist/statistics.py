@@ -68,8 +68,9 @@ def survival(
     Returns:
         The curve, non-increasing in eps.
     """
-    side = "left" if inclusive else "right"
-    return 1.0 - np.searchsorted(np.sort(radii), eps, side=side) / radii.size
+    ordered = np.sort(radii)
+    below = np.searchsorted(ordered, eps, side="left" if inclusive else "right")
+    return 1.0 - below / radii.size
 
 
 def mcnemar(first: Bool[np.ndarray, " images"], second: Bool[np.ndarray, " images"]) -> float:
@@ -78,7 +79,8 @@ def mcnemar(first: Bool[np.ndarray, " images"], second: Bool[np.ndarray, " image
     Only the images on which the two disagree carry information.
 
     Reference:
-        McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
+        McNemar, "Note on the sampling error of the difference between correlated proportions or
+        percentages", Psychometrika, 1947.
     """
     only_first = int(np.sum(first & ~second))
     only_second = int(np.sum(second & ~first))

@@ -102,11 +102,15 @@ def initialise(settings: TrainSettings) -> State:
     if settings.objective not in OBJECTIVES:
         raise unknown("objective", settings.objective, OBJECTIVES)
     if settings.sizes[0] != 784 or settings.sizes[-1] != 10:
-        raise InputError(f"--sizes must begin with 784 pixels and end with 10 classes, got {settings.sizes}")
+        raise InputError(
+            f"--sizes must begin with 784 pixels and end with 10 classes, got {settings.sizes}"
+        )
 
     @eqx.filter_vmap
     def one(key: PRNGKeyArray) -> State:
-        model = MODELS[settings.model](settings.sizes, settings.activation, key=_fold(key, "weights"))
+        model = MODELS[settings.model](
+            settings.sizes, settings.activation, key=_fold(key, "weights")
+        )
         return State(model, optimiser(settings).init(eqx.filter(model, eqx.is_inexact_array)))
 
     return one(_keys(settings))
@@ -123,7 +127,9 @@ def _fold(key: PRNGKeyArray, purpose: str) -> PRNGKeyArray:
 
 def advance(
     settings: TrainSettings, epochs: int
-) -> Callable[[State, Key[Array, " networks"], Int[Array, ""], Images], tuple[State, dict[str, Array]]]:
+) -> Callable[
+    [State, Key[Array, " networks"], Int[Array, ""], Images], tuple[State, dict[str, Array]]
+]:
     """The program that trains every network for `epochs` epochs and measures it once.
 
     Args:
@@ -146,7 +152,11 @@ def advance(
             shuffled = jax.random.permutation(order_key, images.train.shape[0])
             batches = shuffled[: per_epoch * settings.batch_size].reshape(per_epoch, -1)
             steps = number * per_epoch + jnp.arange(per_epoch)
-            step = lambda state, at: (_step(objective, rule, state, key, *at, images), None)
+
+            def step(state: State, at: tuple[Array, Array]) -> tuple[State, None]:
+                batch, count = at
+                return _step(objective, rule, state, key, batch, count, images), None
+
             return jax.lax.scan(step, state, (batches, steps))
 
         state, _ = jax.lax.scan(epoch, state, first + jnp.arange(epochs))
@@ -196,6 +206,19 @@ def _measure(model: AbstractClassifier, images: Images) -> dict[str, Array]:
     }
 
 
+def check_batch(settings: TrainSettings, part: Part) -> None:
+    """Refuse a batch that the training images cannot fill.
+
+    Raises:
+        InputError: It is larger than the training set.
+    """
+    images = len(part.labels)
+    if settings.batch_size > images:
+        raise InputError(
+            f"--batch-size must be at most the {images} training images, got {settings.batch_size}"
+        )
+
+
 def train(
     settings: TrainSettings,
     train_part: Part,
@@ -221,18 +244,16 @@ def train(
         InputError: A batch is larger than the training set, or the checkpoint does not fit.
         Interrupted: A signal came; the checkpoint is written.
     """
-    if settings.batch_size > len(train_part.labels):
-        raise InputError(
-            f"--batch-size must be at most the {len(train_part.labels)} training images, "
-            f"got {settings.batch_size}"
-        )
+    check_batch(settings, train_part)
     return _Training(settings, train_part, valid_part, checkpoint_path).run(on_record)
 
 
 class _Training:
     """The loop on the host: programs by length, records, checkpoints, time."""
 
-    def __init__(self, settings: TrainSettings, train: Part, valid: Part, path: Path | None) -> None:
+    def __init__(
+        self, settings: TrainSettings, train: Part, valid: Part, path: Path | None
+    ) -> None:
         self.settings = settings
         self.path = path
         self.images = Images(
@@ -268,7 +289,9 @@ class _Training:
         ]
         steps = self.settings.epochs * (self.images.train.shape[0] // self.settings.batch_size)
         done = steps * self.settings.batch_size * self.settings.seeds
-        return Trained(models, self.history, self.seconds, self.compile_seconds, done / self.seconds)
+        return Trained(
+            models, self.history, self.seconds, self.compile_seconds, done / self.seconds
+        )
 
     def _record(self, epochs: int) -> None:
         first = jnp.asarray(self.epoch, jnp.int32)
@@ -285,8 +308,10 @@ class _Training:
     def _program(self, epochs: int, first: Array) -> Any:
         if epochs not in self.programs:
             start = time.perf_counter()
-            jitted = eqx.filter_jit(advance(self.settings, epochs))
-            self.programs[epochs] = jitted.lower(self.state, self.keys, first, self.images).compile()
+            jitted: Any = eqx.filter_jit(advance(self.settings, epochs))
+            self.programs[epochs] = jitted.lower(
+                self.state, self.keys, first, self.images
+            ).compile()
             self.compile_seconds += time.perf_counter() - start
         return self.programs[epochs]
 
@@ -314,10 +339,15 @@ class _Training:
         assert self.path is not None
         self.state, about = checkpoint.load(self.path, self.state)
         theirs = about.get("settings", {})
-        ours = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.settings).items()}
+        ours = {
+            name: list(v) if isinstance(v, tuple) else v
+            for name, v in dataclasses.asdict(self.settings).items()
+        }
         odd = sorted(name for name in ours if theirs.get(name) != ours[name])
         if odd:
-            raise InputError(f"{self.path} belongs to a training with other {', '.join(odd)}; use another --out")
+            raise InputError(
+                f"{self.path} belongs to a training with other {', '.join(odd)}; use another --out"
+            )
         self.epoch, self.seconds = int(about["epoch"]), float(about["seconds"])
         self.compile_seconds, self.history = float(about["compile_seconds"]), about["history"]
 

@@ -4,21 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Affine, grey_images, network, predicted
+from problems import grey_images, network, predicted
 
 from robust_mnist import metrics
 from robust_mnist.attacks import ATTACKS, AbstractBallAttack
 from robust_mnist.certify import CERTIFIERS, IBP
+from robust_mnist.data import Part
 from robust_mnist.models import MLP
 from robust_mnist.models.mlp import Dense
 from robust_mnist.sweep import attack_batch, certify_batch, radii
-from robust_mnist.data import Part
 
 
 PAIRS = [
     (c, a)
     for c, a in itertools.product(CERTIFIERS, ATTACKS)
-    if isinstance(ATTACKS[a], AbstractBallAttack) and ATTACKS[a].ball.name == CERTIFIERS[c].ball.name
+    if isinstance(ATTACKS[a], AbstractBallAttack)
+    and ATTACKS[a].ball.name == CERTIFIERS[c].ball.name
 ]
 
 
@@ -94,7 +95,7 @@ def test_certificates_are_computed_in_float64_and_shrink_with_eps(getkey):
 
 
 def test_rounding_cannot_certify_a_network_that_cancels(getkey):
-    """Huge weights that cancel leave a margin far below float32's error; no proof may come of it."""
+    """Huge weights that cancel leave a margin below float32's error; no proof may come of it."""
     big = 1e8
     weight = jnp.array([[big, -big], [0.0, 0.0]])
     model = MLP((2, 2), key=getkey())
@@ -124,5 +125,5 @@ def test_a_wrong_certifier_is_caught_by_an_attack(getkey, monkeypatch):
     monkeypatch.setitem(CERTIFIERS, "optimist", Optimist())
     model, images = network(getkey(), gain=6.0), grey_images(getkey(), 8)
     part = Part(images, predicted(model, images), np.arange(8))
-    with pytest.raises(Contradiction, match="optimist certifies radius 0.3"):
+    with pytest.raises(Contradiction, match=r"optimist certifies radius 0\.3"):
         radii(model, part, norm="linf", methods=["optimist", "pgd40-linf"], eps=[0.3], key=getkey())

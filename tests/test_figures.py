@@ -31,9 +31,21 @@ def several():
     return synthetic.make("four", seeds=4, norms=("linf",), smallest=None, images=200)
 
 
+class Drawn(dict):
+    """Figures of one run, each drawn when a test first asks for it."""
+
+    def __init__(self, records):
+        super().__init__()
+        self.records = records
+
+    def __missing__(self, name):
+        self[name] = FIGURES[name](self.records)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def drawn(records):
-    return {name: chart(records) for name, chart in FIGURES.items()}
+    return Drawn(records)
 
 
 def labelled(axes, label):

@@ -62,7 +62,7 @@ def test_one_hot_has_exactly_one_one_per_sample():
 def test_metrics_match_values_worked_by_hand():
     logits, label = jnp.log(jnp.array([0.7, 0.2, 0.1])), jnp.array(1)
     assert jnp.allclose(metrics.cross_entropy(logits, label), -jnp.log(0.2))
-    # (0.7^2 + 0.8^2 + 0.1^2) / 3
+    # Squares of 0.7, 0.8 and 0.1, averaged.
     assert jnp.allclose(metrics.squared_error(logits, label), 0.38)
     assert jnp.allclose(metrics.margin(logits, label), jnp.log(0.2 / 0.7))
 

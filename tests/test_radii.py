@@ -23,7 +23,9 @@ def bounds(draw):
 
 
 def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a.arrays().values(), b.arrays().values(), strict=True))
+    return all(
+        np.array_equal(x, y) for x, y in zip(a.arrays().values(), b.arrays().values(), strict=True)
+    )
 
 
 @given(bounds(), bounds(), bounds())

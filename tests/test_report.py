@@ -53,6 +53,9 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     records = synthetic.make("one", images=200, norms=("linf",))
+    # Few pictures: how many there are is the concern of the figures' own tests.
+    few = {k: v[:8] for k, v in records.panels.items() if k.startswith(("digits/", "test/"))}
+    records = dataclasses.replace(records, panels=records.panels | few)
     run = synthetic.write(records, tmp_path_factory.mktemp("runs") / "one")
     report.build([run])
     return run
@@ -273,7 +276,7 @@ def test_a_comparison_stands_beside_its_figures(comparison):
 
 
 def test_a_run_that_lacks_a_norm_is_named(comparison):
-    assert "other was not attacked in L2, so it is not compared." in comparison[1].text
+    assert "other was not attacked in L2, so L2 is left out." in comparison[1].text
 
 
 def test_differences_are_signed_from_the_baseline(comparison):

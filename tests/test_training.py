@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from robust_mnist import checkpoint, data, training
+from robust_mnist import data, training
 from robust_mnist.config import TrainSettings
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
@@ -33,9 +34,7 @@ def weights(model):
 
 
 def same(first, second):
-    return all(
-        np.array_equal(a, b) for a, b in zip(weights(first), weights(second), strict=True)
-    )
+    return all(np.array_equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,8 @@ def test_a_record_comes_every_so_many_epochs_and_at_the_end(parts):
     ]  # fmt: skip
     assert seen == [2, 4, 6]
     assert set(trained.history[0]) == {
-        "epoch", "seed", "train_cross_entropy", "valid_cross_entropy", "valid_mse", "valid_accuracy",
+        "epoch", "seed", "train_cross_entropy", "valid_cross_entropy", "valid_mse",
+        "valid_accuracy",
     }  # fmt: skip
 
 
@@ -186,9 +186,7 @@ def test_a_checkpoint_of_other_settings_is_refused(parts, tmp_path):
     path = tmp_path / "state.safetensors"
     training.train(SMALL, *parts, checkpoint_path=path)
     with pytest.raises(InputError, match="other learning_rate"):
-        training.train(
-            dataclasses.replace(SMALL, learning_rate=1e-3), *parts, checkpoint_path=path
-        )
+        training.train(dataclasses.replace(SMALL, learning_rate=1e-3), *parts, checkpoint_path=path)
 
 
 # --- a real process, killed ---------------------------------------------------------------------
@@ -235,7 +233,7 @@ def reference(tmp_path_factory):
     first, second = run_training(folder / "a"), run_training(folder / "b")
     if first == second:
         return first, None
-    print("two undisturbed runs differ with all threads (jax#39741); comparing with one")
+    logging.getLogger(__name__).warning("runs differ with all threads (jax#39741); using one")
     first, second = (run_training(folder / name, threads=1) for name in ("c", "d"))
     assert first == second, "two undisturbed runs with one thread must not differ"
     return first, 1

@@ -14,19 +14,21 @@ class AbstractAttack(eqx.Module):
 
 
 class AbstractBallAttack(AbstractAttack):
-    """Searches for the worst image inside the ball of radius `eps`.
+    """Searches for the worst image inside the ball of radius `eps`."""
 
-    Attributes:
-        ball: Norm that bounds the perturbation.
-    """
-
-    ball: eqx.AbstractVar[AbstractBall]
+    @property
+    @abc.abstractmethod
+    def ball(self) -> AbstractBall:
+        """Norm that bounds the perturbation."""
 
     @property
     @abc.abstractmethod
     def one_step(self) -> bool:
-        """Whether `eps` is the length of a single step; then accuracy at exactly that step is of
-        interest besides, and may rise again where the step overshoots."""
+        """Whether `eps` is the length of a single step.
+
+        Then accuracy at exactly that step is of interest besides; it may rise again where the step
+        overshoots.
+        """
 
     @abc.abstractmethod
     def __call__(

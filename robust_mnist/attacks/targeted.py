@@ -31,7 +31,7 @@ class Targeted(AbstractBallAttack):
             raise ValueError(f"Targeted needs at least one target class, got {self.targets}")
 
     @property
-    def ball(self) -> AbstractBall:  # type: ignore[override]
+    def ball(self) -> AbstractBall:
         return self.attack.ball
 
     @property

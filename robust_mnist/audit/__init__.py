@@ -6,7 +6,11 @@ To add one, write `audit/<name>.py` with a function from `Evidence` to a `Findin
 
 from collections.abc import Callable
 
-from robust_mnist.audit._evidence import Evidence as Evidence, Finding as Finding, Verdict as Verdict
+from robust_mnist.audit._evidence import (
+    Evidence as Evidence,
+    Finding as Finding,
+    Verdict as Verdict,
+)
 from robust_mnist.audit.clean_count import clean_count
 from robust_mnist.audit.feasibility import feasibility
 from robust_mnist.audit.input_gradients import input_gradients
@@ -28,6 +32,6 @@ CHECKS: dict[str, Callable[[Evidence], Finding | None]] = {
 
 
 def audit(evidence: Evidence) -> list[dict[str, object]]:
-    """Every check that applies, as JSON values for `run.json`: check, title, verdict, number, ..."""
+    """Every check that applies, as JSON values for `run.json`."""
     findings = ((name, check(evidence)) for name, check in CHECKS.items())
     return [{"check": name, **finding.as_dict()} for name, finding in findings if finding]

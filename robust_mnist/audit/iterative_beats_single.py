@@ -13,7 +13,9 @@ def iterative_beats_single(evidence: Evidence) -> Finding | None:
     misleads it; try more steps, restarts or another loss.
     """
     rows = evidence.rows[(evidence.rows.kind == "attacked") & (evidence.rows.eps > 0)]
-    one_step = {name for name, a in ATTACKS.items() if isinstance(a, AbstractBallAttack) and a.one_step}
+    one_step = {
+        name for name, a in ATTACKS.items() if isinstance(a, AbstractBallAttack) and a.one_step
+    }
     single, many = rows[rows.method.isin(one_step)], rows[~rows.method.isin(one_step)]
     if single.empty or many.empty:
         return None

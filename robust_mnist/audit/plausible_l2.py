@@ -19,7 +19,9 @@ def plausible_l2(evidence: Evidence) -> Finding | None:
     upper = evidence.radii["l2"].upper
     right = upper[upper > 0]
     median = float(np.median(right)) if right.size else 0.0
-    tried = evidence.rows[(evidence.rows.norm == "l2") & (evidence.rows.kind == "attacked")].eps.max()
+    tried = evidence.rows[
+        (evidence.rows.norm == "l2") & (evidence.rows.kind == "attacked")
+    ].eps.max()
     beyond = not np.isfinite(median) and tried < 9
     return Finding(
         title="median L2 radius is possible for digits",

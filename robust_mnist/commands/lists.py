@@ -10,12 +10,20 @@ def data(command: config.Data) -> Result:
     from robust_mnist.data import DATASETS
 
     listed = [
-        {"name": name, "about": source.description, "licence": source.licence, "origin": source.origin}
+        {
+            "name": name,
+            "about": source.about,
+            "licence": source.licence,
+            "origin": source.origin,
+        }
         for name, source in DATASETS.items()
     ]
     heading = ("name", "about", "licence", "origin")
     text = columns([heading, *(tuple(str(row[key]) for key in heading) for row in listed)])
-    return Result(f"{text}\n\n--data also takes a folder of IDX or CSV files, two CSV files, or an NPZ.", listed)
+    return Result(
+        f"{text}\n\n--data also takes a folder of IDX or CSV files, two CSV files, or an NPZ.",
+        listed,
+    )
 
 
 def methods(command: config.Methods) -> Result:
@@ -30,14 +38,17 @@ def methods(command: config.Methods) -> Result:
             "name": name,
             "norm": norm_of(name) or "",
             "kind": "certifier" if name in CERTIFIERS else "attack",
-            "default": name in {m for ms in config.METHODS.values() for m in ms} | {*config.STEP_METHODS},
+            "default": name
+            in {m for ms in config.METHODS.values() for m in ms} | {*config.STEP_METHODS},
             "about": (type(method).__doc__ or "").strip().partition("\n")[0],
         }
         for name, method in (*ATTACKS.items(), *CERTIFIERS.items())
     ]
     heading = ("name", "norm", "kind", "default", "about")
-    word = lambda value: {True: "yes", False: ""}.get(value, value) if isinstance(value, bool) else str(value)
-    return Result(columns([heading, *(tuple(word(row[key]) for key in heading) for row in listed)]), listed)
+    word = lambda value: ("yes" if value else "") if isinstance(value, bool) else str(value)
+    return Result(
+        columns([heading, *(tuple(word(row[key]) for key in heading) for row in listed)]), listed
+    )
 
 
 def devices(command: config.Devices) -> Result:

@@ -20,7 +20,17 @@ def report(command: config.Report) -> Result:
     for folder in folders:
         folder.info()
     default = folders[0].report if len(folders) == 1 else Path("runs/comparison.html")
-    return write(folders, Path(command.out) if command.out else default, publish=command.publish, overwrite=command.output.overwrite)
+    return write(
+        folders,
+        Path(command.out) if command.out else default,
+        publish=command.publish,
+        overwrite=command.output.overwrite,
+    )
+
+
+def about(folder: RunFolder) -> dict[str, object]:
+    """What is said of a page that stands already."""
+    return {"report": str(folder.report), "published": []}
 
 
 def write(folders: list[RunFolder], out: Path, *, publish: bool, overwrite: bool) -> Result:

@@ -21,6 +21,21 @@ NAMES = (
 class AbstractSource(abc.ABC):
     """A dataset that has a name: an entry of `DATASETS`."""
 
+    @property
+    @abc.abstractmethod
+    def about(self) -> str:
+        """What is in it, in a line."""
+
+    @property
+    @abc.abstractmethod
+    def licence(self) -> str:
+        """SPDX expression of its licence."""
+
+    @property
+    @abc.abstractmethod
+    def origin(self) -> str:
+        """Where `load` will take it from, as things stand now."""
+
     @abc.abstractmethod
     def load(self) -> Dataset:
         """Read the dataset, fetching it first where need be.
@@ -37,10 +52,18 @@ class Embedded(AbstractSource):
     Attributes:
         name: Name of the dataset.
         folder: Where its files are.
+        about: What is in it.
+        licence: SPDX expression of its licence.
     """
 
     name: str
     folder: pathlib.Path
+    about: str = ""
+    licence: str = ""
+
+    @property
+    def origin(self) -> str:
+        return "embedded"
 
     def load(self) -> Dataset:
         paths = [self.folder / name for name in NAMES]
@@ -63,6 +86,8 @@ class Download(AbstractSource):
         cache: Where downloads are kept; by default `robust_mnist` in the user's cache folder, or
             the folder in the environment variable `ROBUST_MNIST_CACHE`.
         timeout: Seconds to wait for a connection, and for each next piece of data.
+        about: What is in it.
+        licence: SPDX expression of its licence.
     """
 
     name: str
@@ -72,6 +97,17 @@ class Download(AbstractSource):
     local: pathlib.Path | None = None
     cache: pathlib.Path | None = None
     timeout: float = 10.0
+    about: str = ""
+    licence: str = ""
+
+    @property
+    def origin(self) -> str:
+        from robust_mnist.data import _download  # noqa: PLC0415
+
+        folders = [_download.cache_folder(self.cache) / self.name]
+        folders += [self.local] if self.local else []
+        held = [f for f in folders if all((f / name).is_file() for name in NAMES)]
+        return str(held[0]) if held else f"download from {' or '.join(self.mirrors)}"
 
     def load(self) -> Dataset:
         # Imported here: it takes a tenth of a second that only downloads should cost.

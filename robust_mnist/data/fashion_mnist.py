@@ -28,4 +28,6 @@ FASHION_MNIST = Download(
     hashed=content_sha256,
     # Debian's package dataset-fashion-mnist.
     local=pathlib.Path("/usr/share/datasets/fashion-mnist"),
+    about="articles of clothing",
+    licence="MIT",
 )

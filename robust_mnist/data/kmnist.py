@@ -19,4 +19,6 @@ KMNIST = Download(
         "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
     ),
     hashed=file_sha256,
+    about="cursive Japanese characters",
+    licence="CC-BY-SA-4.0",
 )

@@ -9,4 +9,9 @@ import pathlib
 from robust_mnist.data._source import Embedded
 
 
-MNIST = Embedded("mnist", pathlib.Path(__file__).parent / "files")
+MNIST = Embedded(
+    "mnist",
+    pathlib.Path(__file__).parent / "files",
+    about="handwritten digits",
+    licence="CC-BY-SA-3.0",
+)

@@ -44,6 +44,6 @@ CHART = Chart(
     reading="The first images of the training file, each under the label that came with it.",
     limits="A label is what the dataset says; a few are disputable. Which of the images a network "
     "learned from depends on the split.",
-    needs="This run kept no training images.",
-    command="train",
+    needs="A sweep keeps these images, and none was run.",
+    command="sweep",
 )

@@ -78,6 +78,6 @@ CHART = Chart(
     "range from 0 to 1. Every measured result on this page uses the image clipped to that range. "
     "One image says nothing about the others, and a step is not a size: the same step moves "
     "another image by another distance.",
-    needs="This run kept no attack of a single image.",
+    needs="This run was not attacked.",
     command="sweep",
 )

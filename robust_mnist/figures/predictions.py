@@ -68,6 +68,6 @@ CHART = Chart(
     "stands the true class and, after a cross, the class the network saw instead.",
     limits="A handful of images shows what mistakes look like, not how frequent they are; and a "
     "probability near 1 is not a promise, as the attacks show.",
-    needs="This run kept no predictions.",
-    command="train",
+    needs="A sweep keeps these predictions, and none was run.",
+    command="sweep",
 )

@@ -14,7 +14,7 @@ import numpy as np
 from robust_mnist import files
 from robust_mnist.errors import InputError
 from robust_mnist.records._radii import Radii
-from robust_mnist.records._rows import KEY
+from robust_mnist.records._rows import COLUMNS, HISTORY, KEY
 
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class RunFolder:
         """
         path = self.path / "run.json"
         if not path.is_file():
-            raise InputError(f"{self.path} holds no run (no run.json); train one with --out {self.path}")
+            raise InputError(
+                f"{self.path} holds no run (no run.json); train one with --out {self.path}"
+            )
         try:
             info = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -57,7 +59,7 @@ class RunFolder:
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Merge `changes` into `run.json`, one level deep."""
-        info = self.info() if self.exists else {"schema": SCHEMA}
+        info: dict[str, Any] = self.info() if self.exists else {"schema": SCHEMA}
         for name, value in changes.items():
             if isinstance(value, Mapping) and isinstance(info.get(name), dict):
                 info[name] = {**info[name], **value}
@@ -74,11 +76,11 @@ class RunFolder:
 
     def history(self) -> "pd.DataFrame":
         """Training record, one row per record and seed; empty before training ends."""
-        return self._table("history.csv")
+        return self._table("history.csv", HISTORY)
 
     def rows(self) -> "pd.DataFrame":
         """All results so far."""
-        return self._table("rows.csv")
+        return self._table("rows.csv", COLUMNS)
 
     def add_rows(self, frame: "pd.DataFrame") -> None:
         """Add results; a row of the same method, radius and seed is replaced."""
@@ -95,17 +97,22 @@ class RunFolder:
         with files.writing(self.path / name) as temporary:
             frame.to_csv(temporary, index=False)
 
-    def _table(self, name: str) -> "pd.DataFrame":
+    def _table(self, name: str, columns: tuple[str, ...]) -> "pd.DataFrame":
         import pandas as pd
 
         path = self.path / name
         if not path.is_file():
             return pd.DataFrame()
         text = dict.fromkeys(("norm", "method", "kind", "split", "commit", "jax"), str)
+        blank = dict.fromkeys(("eps", "step", "seconds"), [""])
         try:
-            return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"eps": [""], "step": [""], "seconds": [""]})
+            frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=blank)
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {error}; delete it and repeat the command") from error
+            raise _damaged(path, error) from error
+        missing = [column for column in columns if column not in frame]
+        if missing:
+            raise _damaged(path, f"it has no column {missing[0]}")
+        return frame
 
     # --- arrays -------------------------------------------------------------------------------
 
@@ -122,7 +129,7 @@ class RunFolder:
             with np.load(path, allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read: {error}; delete it and repeat the command") from error
+            raise _damaged(path, "it is no NPZ of plain arrays") from error
 
     def write_arrays(
         self, name: str, arrays: Mapping[str, np.ndarray], *, compress: bool = True
@@ -153,15 +160,15 @@ class RunFolder:
         """The page."""
         return self.path / "report.html"
 
-    def load(self) -> "Records":
-        """Everything a report needs, in memory."""
+    def load(self, *, panels: bool = True) -> "Records":
+        """Everything a report needs, in memory; `panels` are for single images only."""
         return Records(
             name=self.path.name,
             info=self.info(),
             history=self.history(),
             rows=self.rows(),
             radii=self.arrays("radii"),
-            panels=self.arrays("panels"),
+            panels=self.arrays("panels") if panels else {},
         )
 
 
@@ -195,7 +202,11 @@ class Records:
     @functools.cached_property
     def norms(self) -> list[str]:
         """Norms that were swept."""
-        return sorted(key.removeprefix("upper/") for key in self.radii if key.count("/") == 1 and key.startswith("upper/"))
+        return sorted(
+            key.removeprefix("upper/")
+            for key in self.radii
+            if key.count("/") == 1 and key.startswith("upper/")
+        )
 
     def radii_of(self, norm: str) -> list[Radii]:
         """Merged radii in `norm`, one per seed."""
@@ -216,3 +227,7 @@ class Records:
             if key.startswith(prefix):
                 found[key.removeprefix(prefix)] = np.atleast_2d(self.radii[key])
         return found
+
+
+def _damaged(path: Path, what: object) -> InputError:
+    return InputError(f"{path} cannot be read: {what}; delete it and repeat the command")

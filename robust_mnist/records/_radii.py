@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Integer
 from robust_mnist import statistics
 
 
-class Contradiction(RuntimeError):
+class Contradiction(RuntimeError):  # noqa: N818 it is what it says, not a mistake of the user
     """A certificate and an attack exclude each other: one of the two is wrong."""
 
 
@@ -38,7 +38,10 @@ class Radii:
 
     @classmethod
     def clean(
-        cls, norm: str, right: Bool[np.ndarray, " images"], predicted: Integer[np.ndarray, " images"]
+        cls,
+        norm: str,
+        right: Bool[np.ndarray, " images"],
+        predicted: Integer[np.ndarray, " images"],
     ) -> "Radii":
         """What the clean images alone prove: a mistake has radius 0, a right answer more than 0."""
         nobody = np.full(right.shape, "", dtype=np.str_)
@@ -93,8 +96,8 @@ class Radii:
         """
         if self.norm != other.norm or self.upper.shape != other.upper.shape:
             raise ValueError(
-                f"radii merge for one norm and one set of images, got {self.norm} {self.upper.shape} "
-                f"and {other.norm} {other.upper.shape}"
+                f"radii merge for one norm and one set of images, got {self.norm} "
+                f"{self.upper.shape} and {other.norm} {other.upper.shape}"
             )
         keep_lower = (self.lower > other.lower) | (
             (self.lower == other.lower) & (self.certifier <= other.certifier)
@@ -123,16 +126,21 @@ class Radii:
             image = int(bad[0])
             raise Contradiction(
                 f"image {image} in {self.norm}: {self.certifier[image]} certifies radius "
-                f"{self.lower[image]:.9g}, {self.method[image]} breaks it at {self.upper[image]:.9g} "
+                f"{self.lower[image]:.9g}, {self.method[image]} breaks it at "
+                f"{self.upper[image]:.9g} "
                 f"({bad.size} such images); one of the two methods is wrong"
             )
 
-    def attacked_accuracy(self, eps: Sequence[float] | Float[np.ndarray, " eps"]) -> Float[np.ndarray, " eps"]:
+    def attacked_accuracy(
+        self, eps: Sequence[float] | Float[np.ndarray, " eps"]
+    ) -> Float[np.ndarray, " eps"]:
         """Share of images with `upper > eps`: no defence is better than this."""
         return statistics.survival(self.upper, np.asarray(eps, np.float64))
 
-    def certified_accuracy(self, eps: Sequence[float] | Float[np.ndarray, " eps"]) -> Float[np.ndarray, " eps"]:
-        """Share of images with `lower >= eps`, at eps = 0 those that are right: no attack does better."""
+    def certified_accuracy(
+        self, eps: Sequence[float] | Float[np.ndarray, " eps"]
+    ) -> Float[np.ndarray, " eps"]:
+        """Share of images with `lower >= eps`: no attack does better; at 0 those that are right."""
         return statistics.survival(self.lower, np.asarray(eps, np.float64), inclusive=True)
 
     def arrays(self) -> dict[str, np.ndarray]:

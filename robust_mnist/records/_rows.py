@@ -30,7 +30,8 @@ class Row:
         step: Length of the one step, for kind `step`; its unit is the method's own.
         method: Attack or certifier.
         kind: clean, step (accuracy at exactly that step), attacked (share whose closest wrong image
-            by this method is farther than eps), worst (the same over all methods), certified, training.
+            by this method is farther than eps), worst (the same over all methods), certified,
+            training (clean accuracy of a part, measured when training ended).
         images: Number of images.
         correct: How many of them count as right.
         seconds: Time of the work behind the row, compilation apart.
@@ -57,6 +58,9 @@ COLUMNS = (
     "dataset", "split", "model", "objective", "seed", "norm", "eps", "step", "method", "kind",
     "images", "correct", "accuracy", "low", "high", "seconds", "accelerator", "jax", "commit",
 )  # fmt: skip
+HISTORY = (
+    "epoch", "seed", "train_cross_entropy", "valid_cross_entropy", "valid_mse", "valid_accuracy",
+)  # fmt: skip
 KEY = ("seed", "norm", "method", "kind", "split", "eps", "step")
 
 
@@ -68,7 +72,9 @@ def table(rows: Iterable[Row]) -> "pd.DataFrame":
     if frame.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     frame["accuracy"] = frame.correct / frame.images
-    frame["low"], frame["high"] = statistics.wilson(frame.correct.to_numpy(), frame.images.to_numpy())
+    frame["low"], frame["high"] = statistics.wilson(
+        frame.correct.to_numpy(), frame.images.to_numpy()
+    )
     frame["jax"] = importlib.metadata.version("jax")
     frame["commit"] = commit()
     return frame[list(COLUMNS)].astype({"eps": float, "step": float, "seconds": float})
@@ -76,9 +82,18 @@ def table(rows: Iterable[Row]) -> "pd.DataFrame":
 
 @functools.cache
 def commit() -> str:
-    """Short hash of the checkout this package runs from, `+` if it has changes; else the version."""
+    """Short hash of the checkout this runs from, `+` if it has changes; else the version."""
     here = Path(__file__).resolve().parent
-    describe = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    describe = [
+        "git",
+        "-C",
+        str(here),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
     tracked = ["git", "-C", str(here), "ls-files", "--error-unmatch", __file__]
     try:
         # An installed copy may lie inside somebody else's repository; that hash would be a lie.

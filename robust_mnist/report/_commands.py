@@ -1,10 +1,8 @@
 """The commands that make the numbers of a run again."""
 
-import dataclasses
 import shlex
-from typing import Any
 
-from robust_mnist.config import EPS, SweepSettings, TrainSettings, flags
+from robust_mnist.config import EPS, SweepSettings, TrainSettings, flags, restore
 from robust_mnist.figures import NORMS, swept
 from robust_mnist.records import Records
 
@@ -17,7 +15,7 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
         place: The run's folder as the commands should name it.
     """
     found = [("everything on this page", str(records.info["command"]))]
-    train = ["train", *flags(_settings(records.info["settings"])), "--out", place]
+    train = ["train", *flags(restore(TrainSettings, records.info["settings"])), "--out", place]
     found.append(("test accuracy, throughput, training curves", _line(train)))
     for norm in swept(records):
         found += [
@@ -34,22 +32,11 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
 
 def missing(command: str, place: str) -> str:
     """The command that makes what a figure lacks."""
-    return _line([command, "--out" if command == "train" else "--run", place])
+    return _line([command, "--run", place])
 
 
 def _line(words: list[str]) -> str:
     return shlex.join(["robust-mnist", *words])
-
-
-def _settings(stored: dict[str, Any]) -> TrainSettings:
-    # JSON has no tuples.
-    names = {field.name for field in dataclasses.fields(TrainSettings)}
-    known: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in stored.items()
-        if name in names
-    }
-    return TrainSettings(**known)
 
 
 def _methods(records: Records, norm: str) -> list[str]:

@@ -88,7 +88,7 @@ def absent(runs: Sequence[Records]) -> list[str]:
         if 0 < len(lacking) < len(runs):
             verb = "was" if len(lacking) == 1 else "were"
             who = ", ".join(lacking)
-            sentences.append(f"{who} {verb} not attacked in {called}, so it is not compared.")
+            sentences.append(f"{who} {verb} not attacked in {called}, so {called} is left out.")
     return sentences
 
 

@@ -1,4 +1,4 @@
-"""Drivers: attacks and certifiers over images, radii and seeds; every result a bound on a radius."""
+"""Drivers: attacks and certifiers over images, radii and seeds."""
 
 from robust_mnist.records import Contradiction as Contradiction, Radii as Radii
 from robust_mnist.sweep._bounds import Bounds as Bounds, radii as radii
@@ -6,8 +6,8 @@ from robust_mnist.sweep._driver import (
     Found as Found,
     attack_batch as attack_batch,
     break_batch as break_batch,
-    in_chunks as in_chunks,
     certify_batch as certify_batch,
+    in_chunks as in_chunks,
     judge_batch as judge_batch,
     method_key as method_key,
     step_batch as step_batch,

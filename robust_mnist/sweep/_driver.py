@@ -104,7 +104,7 @@ def _shorten(
     z: Float[Array, " pixels"],
     y: Int[Array, ""],
 ) -> Float[Array, " pixels"]:
-    """The point nearest to `x` on the segment from `x` to `z` that is clearly wrong, by bisection."""
+    """The point nearest to `x` on the way to `z` that is clearly wrong, by bisection."""
 
     def halve(ends: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
         right, wrong = ends
@@ -131,20 +131,20 @@ def _judge(
 def in_chunks(
     run: Callable[..., tuple[Array, ...]], size: int, *arrays: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """`run` over slices of equal, static size, the last one padded; one transfer to the host each.
+    """`run` over slices of one static size, the last one padded; one transfer to the host each.
 
     Args:
         run: Compiled function of equally long arrays.
         size: Images per call, at least 1.
         *arrays: Host arrays with a leading axis of images.
     """
-    total = len(arrays[0])
-    size = min(size, total)
     parts = []
-    for start in range(0, total, size):
+    for start in range(0, len(arrays[0]), size):
         part = [array[start : start + size] for array in arrays]
         missing = size - len(part[0])
-        padded = [np.concatenate([p, np.repeat(p[:1], missing, axis=0)]) if missing else p for p in part]
+        padded = [
+            np.concatenate([p, np.repeat(p[:1], missing, axis=0)]) if missing else p for p in part
+        ]
         out = jax.device_get(run(*padded))
         parts.append(tuple(np.asarray(array)[: size - missing] for array in out))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
@@ -165,8 +165,9 @@ def judge_batch(
         labels: True classes.
         chunk: Images per compiled call.
     """
+    size = min(chunk, len(labels))
     margins, predicted = in_chunks(
-        lambda x, y: _judge(model, x, y), chunk, pixels, labels.astype(np.int32)
+        lambda x, y: _judge(model, x, y), size, pixels, labels.astype(np.int32)
     )
     return margins, predicted
 
@@ -203,42 +204,54 @@ def break_batch(
     # Rounded down, so that a float32 attack aims inside the user's float64 radius.
     rounded = radius.astype(np.float32)
     rounded = np.where(rounded > radius, np.nextafter(rounded, np.float32(0)), rounded)
-    y = labels.astype(np.int32)
-    raw, short = in_chunks(
-        lambda *part: _search(attack, model, *part, key),
-        chunk, images, y, ids.astype(np.int32), rounded,
-    )  # fmt: skip
-    return _decide(attack.ball.name, model, to_float(images), y, raw, short, radius, chunk)
+    y, index = labels.astype(np.int32), ids.astype(np.int32)
+    norm, size = attack.ball.name, min(chunk, count)
+    parts = []
+    # Chunk by chunk on the host as well: float64 copies of a chunk stay in the cache.
+    for start in range(0, count, size):
+        at = slice(start, start + size)
+        raw, short = in_chunks(
+            lambda x, y, i, r: _search(attack, model, x, y, i, r, key),
+            size, images[at], y[at], index[at], rounded[at],
+        )  # fmt: skip
+        parts.append(
+            _decide(norm, model, to_float(images[at]), y[at], raw, short, radius[at], size)
+        )
+    return _concatenate(parts)
 
 
 def _decide(
     norm: str,
     model: AbstractClassifier,
     clean: Float32[np.ndarray, "images pixels"],
-    labels: Integer[np.ndarray, " images"],
+    labels: Int[np.ndarray, " images"],
     raw: Float32[np.ndarray, "images pixels"],
     short: Float32[np.ndarray, "images pixels"],
     eps: Float[np.ndarray, " images"],
     chunk: int,
 ) -> Found:
-    judge = lambda images: judge_batch(model, images, labels, chunk=chunk)
-    clean_margin, clean_class = judge(clean)
+    # Not `judge_batch`: the last chunk is padded to the size of the others, and compiles nothing.
+    judge = lambda images: in_chunks(lambda x, y: _judge(model, x, y), chunk, images, labels)
     raw, short = pull(norm, clean, raw, eps), pull(norm, clean, short, eps)
+    clean_margin, clean_class = judge(clean)
     raw_margin, raw_class = judge(raw)
     short_margin, short_class = judge(short)
 
     # A NaN compares as false: on a clean image it is a mistake, on an attacked one no success.
     mistake, broken, shorter = ~(clean_margin > 0), raw_margin <= 0, short_margin <= 0
-    pick = lambda at_clean, at_short, at_raw, nothing: np.where(
-        _column(mistake, nothing), at_clean,
-        np.where(_column(shorter, nothing), at_short, np.where(_column(broken, nothing), at_raw, nothing)),
-    )  # fmt: skip
-    witness = pick(clean, short, raw, clean)
-    size = sizes(norm, clean, witness)
     found = mistake | broken | shorter
+    # The first of the three that is wrong is the closest; later assignments take precedence.
+    witness, reached = clean.copy(), np.full(labels.shape, -1, np.int64)
+    for wrong, images, classes in (
+        (broken, raw, raw_class),
+        (shorter, short, short_class),
+        (mistake, clean, clean_class),
+    ):
+        witness[wrong] = images[wrong]
+        reached[wrong] = classes[wrong]
     return Found(
-        size=np.where(found, size, np.inf),
-        reached=np.where(found, pick(clean_class, short_class, raw_class, labels), -1).astype(np.int64),
+        size=np.where(found, sizes(norm, clean, witness), np.inf),
+        reached=reached,
         witness=witness,
         broken=broken,
         close=int(np.sum(np.abs(raw_margin) < CLOSE)),
@@ -246,8 +259,16 @@ def _decide(
     )
 
 
-def _column(flags: Bool[np.ndarray, " images"], like: np.ndarray) -> Bool[np.ndarray, "..."]:
-    return flags.reshape(-1, *([1] * (like.ndim - 1)))
+def _concatenate(parts: list[Found]) -> Found:
+    join = lambda name: np.concatenate([getattr(part, name) for part in parts])
+    return Found(
+        size=join("size"),
+        reached=join("reached"),
+        witness=join("witness"),
+        broken=join("broken"),
+        close=sum(part.close for part in parts),
+        nonfinite=sum(part.nonfinite for part in parts),
+    )
 
 
 @eqx.filter_jit
@@ -290,7 +311,7 @@ def step_batch(
     """
     length = jnp.asarray(step, jnp.float32)
     margins, reached = in_chunks(
-        lambda *part: _step(attack, model, *part, length, key),
+        lambda x, y, index: _step(attack, model, x, y, index, length, key),
         chunk, images, labels.astype(np.int32), ids.astype(np.int32),
     )  # fmt: skip
     return margins, reached
@@ -333,7 +354,10 @@ def certify_batch(
         )
         radius = jnp.asarray(eps, jnp.float64)
         (bounds,) = in_chunks(
-            lambda x, y: _bound(certifier, wide, x, y, radius), chunk, pixels, labels.astype(np.int32)
+            lambda x, y: _bound(certifier, wide, x, y, radius),
+            chunk,
+            pixels,
+            labels.astype(np.int32),
         )
     if bounds.dtype != np.float64:
         raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")

@@ -5,7 +5,9 @@ from jaxtyping import Float, Float32, Float64
 
 
 def sizes(
-    norm: str, clean: Float32[np.ndarray, "images pixels"], found: Float32[np.ndarray, "images pixels"]
+    norm: str,
+    clean: Float32[np.ndarray, "images pixels"],
+    found: Float32[np.ndarray, "images pixels"],
 ) -> Float64[np.ndarray, " images"]:
     """Size of each perturbation in float64.
 
@@ -52,10 +54,13 @@ def _pull_linf(
     eps: Float[np.ndarray, "images 1"],
 ) -> Float32[np.ndarray, "images pixels"]:
     pulled = np.clip(z, x - eps, x + eps).astype(np.float32)
-    # Rounding to float32 may step outside by one unit; one or two steps back lead inside.
+    # Rounding to float32 may step outside by one unit; a step back leads inside. Few pixels need
+    # one, so only they are touched.
     for _ in range(3):
         outside = np.abs(pulled.astype(np.float64) - x) > eps
-        pulled = np.where(outside, np.nextafter(pulled, clean), pulled)
+        if not outside.any():
+            return pulled
+        pulled[outside] = np.nextafter(pulled[outside], clean[outside])
     outside = np.abs(pulled.astype(np.float64) - x) > eps
     return np.where(outside, clean, pulled)
 

@@ -51,20 +51,24 @@ def plan(settings: SweepSettings, activation: str) -> Plan:
         InputError: An unknown method, one of another norm than asked for, or a certifier that
             does not apply.
     """
-    norms = settings.norm or tuple(
-        sorted({norm for method in settings.methods if (norm := norm_of(method))}) or BALLS
+    norms: tuple[str, ...] = settings.norm or tuple(
+        sorted(filter(None, {norm_of(method) for method in settings.methods})) or BALLS
     )
     chosen = settings.methods or (*(m for norm in norms for m in METHODS[norm]), *STEP_METHODS)
     for method in settings.methods:
         norm = norm_of(method)
         if norm is not None and norm not in norms:
-            raise InputError(f"{method} acts in {norm}, but --norm is {' '.join(norms)}; add {norm} to it")
+            raise InputError(
+                f"{method} acts in {norm}, but --norm is {' '.join(norms)}; add {norm} to it"
+            )
         if method in CERTIFIERS and activation not in CERTIFIERS[method].activations:
             known = ", ".join(sorted(CERTIFIERS[method].activations))
             raise InputError(f"{method} knows the activations {known}, got {activation}")
     applies = lambda m: m not in CERTIFIERS or activation in CERTIFIERS[m].activations
     return Plan(
-        methods={norm: tuple(m for m in chosen if norm_of(m) == norm and applies(m)) for norm in norms},
+        methods={
+            norm: tuple(m for m in chosen if norm_of(m) == norm and applies(m)) for norm in norms
+        },
         steps=tuple(m for m in chosen if isinstance(ATTACKS.get(m), AbstractStepAttack)),
         eps={norm: settings.grid(norm) for norm in norms},
     )

@@ -1,4 +1,4 @@
-"""The sweep of a run: cells of method and radius, each written at once, merged into radii and rows."""
+"""The sweep of a run: cells of method and radius, each written at once, then merged."""
 
 import dataclasses
 import shutil
@@ -87,9 +87,7 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
 class _Network:
     """The sweep of one network."""
 
-    def __init__(
-        self, task: Task, seed: int, model: AbstractClassifier, at: int | None
-    ) -> None:
+    def __init__(self, task: Task, seed: int, model: AbstractClassifier, at: int | None) -> None:
         self.task, self.seed, self.model, self.at = task, seed, model, at
         self.key = jax.random.key(task.attack_seed)
         self.seconds = _seconds_known(task.folder, seed)
@@ -128,7 +126,9 @@ class _Network:
             return Bounds.clean(self.model, self.task.part, norm)
         mine = lambda array: array if self.at is None else array[self.at]
         return Bounds.restore(
-            norm, {key: mine(array) for key, array in arrays.items()}, mine(witnesses[f"witness/{norm}"])
+            norm,
+            {key: mine(array) for key, array in arrays.items()},
+            mine(witnesses[f"witness/{norm}"]),
         )
 
     def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
@@ -189,8 +189,9 @@ class _Network:
         seconds = self.seconds.get((norm, method, np.nan if eps is None else eps))
         self.rows.append(
             Row(
-                split="test", seed=self.seed, norm=norm, eps=eps, step=step, method=method, kind=kind,
-                images=len(self.task.part.labels), correct=correct, seconds=seconds, **self.task.about,
+                split="test", seed=self.seed, norm=norm, eps=eps, step=step, method=method,
+                kind=kind, images=len(self.task.part.labels), correct=correct, seconds=seconds,
+                **self.task.about,
             )
         )  # fmt: skip
 
@@ -208,7 +209,9 @@ def _seconds_known(folder: RunFolder, seed: int) -> Seconds:
     rows = rows[(rows.method != "all") & ~(rows.eps == 0)]
     return {
         (str(norm), str(method), float(eps)): float(seconds)
-        for norm, method, eps, seconds in zip(rows.norm, rows.method, rows.eps, rows.seconds, strict=True)
+        for norm, method, eps, seconds in zip(
+            rows.norm, rows.method, rows.eps, rows.seconds, strict=True
+        )
     }
 
 

@@ -1,0 +1,94 @@
+"""Attacks: every one in the registry, so that a new one is timed without another line."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from robust_mnist import metrics
+from robust_mnist.attacks import ATTACKS, AbstractBallAttack, AbstractStepAttack
+from robust_mnist.config import EPS
+from robust_mnist.data.pixels import to_float
+from robust_mnist.sweep import attack_batch, break_batch, method_key
+
+
+IMAGES = 1000
+STEP = 10.0
+BALL_ATTACKS = [name for name, a in ATTACKS.items() if isinstance(a, AbstractBallAttack)]
+STEP_ATTACKS = [name for name, a in ATTACKS.items() if isinstance(a, AbstractStepAttack)]
+
+
+@pytest.fixture(scope="module")
+def images(mnist):
+    return jnp.asarray(to_float(mnist.test_images[:IMAGES]))
+
+
+@pytest.fixture(scope="module")
+def labels(mnist):
+    return jnp.asarray(mnist.test_labels[:IMAGES], jnp.int32)
+
+
+@pytest.mark.parametrize("name", BALL_ATTACKS)
+def bench_ball_attack(benchmark, time_compiled, network, images, labels, name):
+    attack, key = ATTACKS[name], method_key(jax.random.key(0), name)
+    eps = EPS[attack.ball.name][-1]
+
+    def run(model, images, labels, ids, radii):
+        return attack_batch(attack, model, images, labels, ids=ids, eps=radii, key=key)
+
+    ids, radii = jnp.arange(IMAGES, dtype=jnp.int32), jnp.full(IMAGES, eps)
+    attacked = time_compiled(run, network, images, labels, ids, radii, items=IMAGES, rounds=15)
+
+    count_evaluations(benchmark, network)
+    sizes = jax.vmap(attack.ball.size)(attacked - images)
+    assert jnp.max(sizes) <= eps * (1 + 1e-5)
+    check(network, images, labels, attacked)
+
+
+@pytest.mark.parametrize("name", STEP_ATTACKS)
+def bench_step_attack(benchmark, time_compiled, network, images, labels, name):
+    keys = jax.random.split(method_key(jax.random.key(0), name), IMAGES)
+
+    def run(model, images, labels, keys, step):
+        one = lambda x, y, key: ATTACKS[name](model, x, y, step=step, key=key)
+        return jax.vmap(one)(images, labels, keys)
+
+    step = jnp.asarray(STEP, jnp.float32)
+    attacked = time_compiled(run, network, images, labels, keys, step, items=IMAGES)
+
+    count_evaluations(benchmark, network)
+    check(network, images, labels, jnp.clip(attacked, 0.0, 1.0))
+
+
+def bench_break(time_call, network, mnist):
+    """A cell of a sweep, end to end: search on the device, decision on the host."""
+    attack, eps = ATTACKS["pgd40-linf"], EPS["linf"][-1]
+    count = len(mnist.test_labels)
+    run = lambda: break_batch(
+        attack, network, mnist.test_images, mnist.test_labels,
+        ids=np.arange(count), eps=eps, key=method_key(jax.random.key(0), "pgd40-linf"),
+    )  # fmt: skip
+
+    found = time_call(run, items=count, rounds=5)
+
+    assert found.broken.mean() > 0.9
+    assert np.all(found.size[found.broken] <= eps)
+    assert found.nonfinite == 0
+
+
+def count_evaluations(benchmark, network):
+    """Put the cost of an attack in forward passes of one image beside its images per second."""
+    forward = 2 * sum(layer.weight.size for layer in network.layers)
+    facts = benchmark.extra_info
+    if "flops_per_s" in facts:  # not for what does not tell, nor under --benchmark-disable
+        facts["image_evaluations"] = facts["flops"] / forward
+        facts["image_evaluations_per_s"] = facts["flops_per_s"] / forward
+
+
+def check(network, images, labels, attacked):
+    """Nearly every image was moved, stayed an image, and lost margin; noise lowers only half."""
+    assert jnp.all((attacked >= 0) & (attacked <= 1))
+    moved = jnp.any(attacked != images, axis=1)
+    assert jnp.mean(moved) > 0.9
+    margins = lambda x: jax.vmap(metrics.margin)(jax.vmap(network)(x), labels)
+    assert jnp.mean(margins(attacked) < margins(images)) > 0.9

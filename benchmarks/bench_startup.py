@@ -1,0 +1,34 @@
+"""Start-up: each time a fresh process, its files in the system's cache already."""
+
+import subprocess
+import sys
+
+import pytest
+
+from robust_mnist.config import COMMANDS
+
+
+def bench_help(time_call):
+    """What the shortest answer of the command line costs; half a second is the goal."""
+    text = time_call(lambda: python("-m", "robust_mnist", "--help"), items=1, rounds=7)
+    assert "usage: robust-mnist" in text
+    assert all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("module", "jax"),
+    [
+        pytest.param("sys", False, id="nothing"),  # what Python itself takes
+        pytest.param("robust_mnist", False, id="robust_mnist"),
+        pytest.param("robust_mnist.commands.pipeline", True, id="pipeline"),
+    ],
+)
+def bench_import(time_call, module, jax):
+    code = f"import {module}, sys; print('jax' in sys.modules)"
+    printed = time_call(lambda: python("-c", code), items=1, rounds=5)
+    assert printed == f"{jax}\n"
+
+
+def python(*words):
+    done = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
+    return done.stdout

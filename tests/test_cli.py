@@ -1,0 +1,282 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from robust_mnist import cli
+
+
+# A complete run in a second or two: a tiny network, few images, one eps.
+TINY = [
+    "--sizes", "784,8,10", "--epochs", "2", "--record-every", "1", "--batch-size", "20",
+]  # fmt: skip
+TINY_SWEEP = ["--norm", "linf", "--eps", "0.05"]
+
+
+@pytest.fixture(scope="session")
+def small_npz(tmp_path_factory):
+    """A hundred training and thirty test images of MNIST, in Keras' layout."""
+    from robust_mnist import data
+
+    mnist = data.load("mnist")
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez(
+        path,
+        x_train=mnist.train_images[:110].reshape(-1, 28, 28), y_train=mnist.train_labels[:110],
+        x_test=mnist.test_images[:30].reshape(-1, 28, 28), y_test=mnist.test_labels[:30],
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Run a command in an empty folder; exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        code = cli.main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(small_npz, tmp_path_factory):
+    """A finished run that tests only read, or copy before they change it."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    code = cli.main(
+        ["run", "--data", str(small_npz), *TINY, *TINY_SWEEP, "--out", str(out), "--quiet"]
+    )
+    assert code == 0
+    return out
+
+
+def complaint(result):
+    """The one line on stderr of a command that was refused with exit code 2."""
+    code, out, err = result
+    assert code == 2, (code, err)
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("robust-mnist: ")
+    return lines[0]
+
+
+# --- mistakes in flags --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rum"], "unknown command 'rum'.*did you mean 'run'"),
+        (["run", "--epoch", "3"], "--epoch.*did you mean --epochs"),
+        (["run", "--epochs", "0"], "--epochs must be at least 1, got 0"),
+        (["run", "--epochs", "many"], "--epochs.*many"),
+        (["run", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["run", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["run", "--seed", "-1"], "--seed must be between 0 and"),
+        (["run", "--learning-rate", "nan"], "--learning-rate must be a positive number, got nan"),
+        (["run", "--learning-rate", "-1"], "--learning-rate must be a positive number"),
+        (["run", "--decay", "1.5"], r"--decay must be in \[0, 1\), got 1.5"),
+        (["run", "--norm", "linf", "--eps", "-0.1"], "--eps must be finite.*got -0.1"),
+        (["run", "--norm", "linf", "--eps", "0,nan"], "--eps must be finite.*got nan"),
+        (["run", "--norm", "linf", "--eps", "inf"], "--eps must be finite.*got inf"),
+        (["run", "--norm", "linf", "--eps", "big"], "--eps takes numbers.*'big'"),
+        (["run", "--eps", "0.1"], "give --norm"),
+        (["run", "--norm", "l3"], "l3"),
+        (["run", "--sizes", "784"], "--sizes needs an input and an output width"),
+        (["run", "--sizes", "784,0,10"], "--sizes must all be at least 1"),
+        (["run", "--sizes", "784,x"], "--sizes takes whole numbers"),
+        (["run", "--seeds"], "--seeds"),
+        (["sweep"], "--run"),
+    ],
+)
+def test_a_mistake_in_flags_is_one_line_and_exit_code_2(run, words, said):
+    import re
+
+    assert re.search(said, complaint(run(*words)))
+
+
+def test_help_and_mistakes_in_flags_and_data_never_import_jax(tmp_path):
+    for words in (["--help"], ["run", "--help"], ["data"], ["run", "--epoch", "3"], ["rum"]):
+        script = (
+            "import sys\nfrom robust_mnist import cli\n"
+            f"cli.main({words!r})\n"
+            "sys.exit('jax' in sys.modules or 'matplotlib' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+        assert done.returncode == 0, words
+
+
+def test_help_names_every_command(run):
+    from robust_mnist.config import COMMANDS
+
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    for name in COMMANDS:
+        assert f" {name} " in out
+
+
+def test_debug_shows_the_traceback(run):
+    code, _, err = run("run", "--split", "labb", "--debug")
+    assert code == 2
+    assert "Traceback" in err
+    assert "did you mean 'lab'" in err.splitlines()[-1]
+
+
+# --- mistakes in names, data and folders --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--split", "labb"], "unknown split 'labb'.*did you mean 'lab'"),
+        (["--data", "mnits"], "did you mean 'mnist'"),
+        (["--activation", "tahn"], "did you mean 'tanh'"),
+        (["--objective", "crossentropy"], "did you mean 'cross-entropy'"),
+        (["--model", "mpl"], "did you mean 'mlp'"),
+        (["--methods", "pgd-linf"], "unknown method 'pgd-linf'.*did you mean"),
+        (["--norm", "linf", "--methods", "pgd40-l2"], "pgd40-l2 acts in l2, but --norm is linf"),
+        (["--activation", "gelu", "--methods", "ibp-linf"], "ibp-linf knows the activations"),
+        (["--sizes", "784,5"], "784 pixels and end with 10 classes"),
+        (["--sizes", "100,10"], "784 pixels and end with 10 classes"),
+        (["--batch-size", "10001"], "at most the 10000 training images, got 10001"),
+        (["--data", "a.csv", "b.csv"], "a.csv"),
+    ],
+)
+def test_a_wrong_name_is_one_line_before_anything_is_written(run, tmp_path, words, said):
+    import re
+
+    assert re.search(said, complaint(run("run", *words, "--out", "here")))
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_run_of_other_settings_is_left_alone(run, finished, small_npz):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    words = ["run", "--data", small_npz, *TINY, *TINY_SWEEP, "--out", finished]
+    assert "--epochs 2, got 3" in complaint(run(*words, "--epochs", "3"))
+    assert "--seed 0, got 5" in complaint(run(*words, "--seed", "5"))
+    assert "--eps 0.05, got 0.06" in complaint(run(*words, "--eps", "0.06"))
+    assert "give one" in complaint(run("run", "--run", finished, "--out", finished))
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+
+
+def test_a_folder_that_is_no_run_is_left_alone_even_with_overwrite(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    for more in ([], ["--overwrite"]):
+        said = complaint(run("train", "--out", "mine", *more))
+        assert "is no run" in said
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "precious"
+
+
+def test_overwrite_loses_nothing_when_the_new_settings_are_wrong(run, finished, small_npz):
+    words = ["run", "--data", small_npz, *TINY, "--out", finished, "--overwrite"]
+    complaint(run(*words, "--methods", "nonsense"))
+    complaint(run(*words, "--batch-size", "9999"))
+    assert (finished / "report.html").is_file()
+
+
+def test_other_data_under_the_same_name_are_noticed(run, finished, small_npz, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    info = json.loads((copy / "run.json").read_text())
+    info["data"]["sha256"] = "0" * 64
+    (copy / "run.json").write_text(json.dumps(info))
+    assert "made from other data" in complaint(run("sweep", "--run", copy))
+
+
+@pytest.mark.parametrize(
+    "words", [["sweep", "--run", "none"], ["report", "none"], ["train", "--run", "none"]]
+)
+def test_a_run_that_is_not_there_is_named(run, words):
+    assert "none" in complaint(run(*words))
+
+
+def test_a_report_of_nothing_asks_for_a_run(run):
+    assert "at least one run" in complaint(run("report"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"schema": 99}', '{"schema": 1}', '{"schema": 1, "settings": {"x": 1}}'],
+)
+def test_a_damaged_run_file_is_one_line(run, tmp_path, content):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "run.json").write_text(content)
+    assert "run.json" in complaint(run("train", "--run", "bad"))
+
+
+@pytest.mark.parametrize(
+    "name", ["radii.npz", "panels.npz", "rows.csv", "model/seed-0.safetensors"]
+)
+def test_a_damaged_result_is_named_with_the_way_out(run, finished, tmp_path, name):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    (copy / name).write_bytes(b"\x00nonsense\n1,2,3,4")
+    command = ["report"] if name == "panels.npz" else ["sweep", "--norm", "linf", "--eps", "0.07"]
+    said = complaint(run(*command, "--run", copy))
+    assert name in said
+    assert "pickle" not in said
+
+
+# --- what it gives ------------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_accuracy_throughput_a_table_and_the_page(run, finished):
+    code, out, err = run("run", "--run", finished)
+    assert code == 0
+    assert "test accuracy: " in out
+    assert " images/s on " in out
+    assert "compilation" in out
+    assert "worst case" in out
+    assert f"report: {finished / 'report.html'}" in out
+    assert "Traceback" not in err
+
+
+def test_json_stands_alone_on_stdout(run, finished):
+    code, out, err = run("run", "--run", finished, "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert 0 <= result["test_accuracy"][0] <= 1
+    assert {row["kind"] for row in result["robust_accuracy"]} == {"worst", "certified"}
+    assert result["report"].endswith("report.html")
+
+
+@pytest.mark.parametrize("command", ["data", "methods", "devices"])
+def test_lists_come_as_text_and_as_json(run, command):
+    code, out, _ = run(command)
+    assert code == 0
+    assert out.strip()
+    code, out, _ = run(command, "--json")
+    assert code == 0
+    assert json.loads(out)
+
+
+def test_quiet_says_nothing_on_stderr(run, small_npz):
+    code, out, err = run("train", "--data", small_npz, *TINY, "--out", "quiet", "--quiet")
+    assert (code, err) == (0, "")
+    assert "test accuracy" in out
+
+
+def test_progress_goes_to_stderr_line_by_line_in_a_log(run, small_npz):
+    _, out, err = run("train", "--data", small_npz, *TINY, "--out", "loud")
+    assert "train 2/2" in err
+    assert "valid accuracy" in err
+    assert "train 2/2" not in out
+
+
+def test_a_closed_pipe_is_no_traceback(finished):
+    script = f"{sys.executable} -m robust_mnist methods | head -1"
+    done = subprocess.run(
+        script, shell=True, capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert "Traceback" not in done.stderr
