@@ -13,7 +13,7 @@ from robust_mnist.data.pixels import to_float
     ("batch", "iterations"),
     [
         pytest.param(batch, iterations, id=str(batch))
-        for batch, iterations in ((1, 100), (64, 20), (1000, 2), (1024, 2), (10_000, 1))
+        for batch, iterations in ((1, 100), (64, 20), (1024, 2), (10_000, 1))
     ],
 )
 def bench_inference(time_compiled, network, mnist, batch, iterations):

@@ -10,7 +10,7 @@ from robust_mnist.config import COMMANDS
 
 def bench_help(time_call):
     """What the shortest answer of the command line costs; half a second is the goal."""
-    text = time_call(lambda: python("-m", "robust_mnist", "--help"), items=1, rounds=7)
+    text = time_call(lambda: python("-m", "robust_mnist", "--help"), rounds=7)
     assert "usage: robust-mnist" in text
     assert all(command in text for command in COMMANDS)
 
@@ -25,7 +25,7 @@ def bench_help(time_call):
 )
 def bench_import(time_call, module, jax):
     code = f"import {module}, sys; print('jax' in sys.modules)"
-    printed = time_call(lambda: python("-c", code), items=1, rounds=5)
+    printed = time_call(lambda: python("-c", code), rounds=5)
     assert printed == f"{jax}\n"
 
 

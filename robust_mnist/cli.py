@@ -87,14 +87,15 @@ def parse(words: Sequence[str]) -> Any:
 
 def _one_line(box: str) -> str:
     """The message inside tyro's framed complaint, and its suggestion if it has one."""
-    # Frames are drawn in ASCII where the terminal's encoding has no lines.
-    lines = [line.strip("│|╭╮╰╯+ ") for line in box.splitlines()]
+    # The title stands in the frame, or above a rule where the terminal has no frames.
+    framed = "╭" in box
     sections: list[list[str]] = [[]]
-    for line in lines[1:]:
-        if set(line) <= {"─", "-"}:
+    for line in box.splitlines()[1 if framed else 2 :]:
+        words = line.strip("│╰╯ ")
+        if not set(words) <= set("─-"):
+            sections[-1].append(words)
+        elif words:
             sections.append([])
-        else:
-            sections[-1].append(line)
     message = " ".join(sections[0]).rstrip(".")
     # Our own messages name the flag themselves; tyro puts "Error parsing train:" before them.
     message = re.sub(r"^Error parsing \S+: (?=--)", "", message)

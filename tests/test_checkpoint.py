@@ -35,7 +35,7 @@ def test_a_network_survives_its_file_bit_for_bit(model, path):
         assert a.dtype == b.dtype
 
 
-def test_arrays_carry_the_names_and_layout_of_pytorch_linear_layers(model, path):
+def test_arrays_carry_the_names_and_layout_of_pytorch_linear_layers(path):
     arrays = safetensors.numpy.load_file(path)
     assert set(arrays) == {f"layers.{i}.{part}" for i in (0, 1) for part in ("weight", "bias")}
     assert arrays["layers.0.weight"].shape == (5, 784)

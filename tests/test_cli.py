@@ -101,7 +101,7 @@ def test_a_mistake_in_flags_is_one_line_and_exit_code_2(run, words, said):
     assert re.search(said, complaint(run(*words)))
 
 
-def test_help_and_mistakes_in_flags_and_data_never_import_jax(tmp_path):
+def test_help_and_mistakes_in_flags_and_data_never_import_jax():
     for words in (["--help"], ["run", "--help"], ["data"], ["run", "--epoch", "3"], ["rum"]):
         script = (
             "import sys\nfrom robust_mnist import cli\n"
@@ -181,7 +181,7 @@ def test_overwrite_loses_nothing_when_the_new_settings_are_wrong(run, finished, 
     assert (finished / "report.html").is_file()
 
 
-def test_other_data_under_the_same_name_are_noticed(run, finished, small_npz, tmp_path):
+def test_other_data_under_the_same_name_are_noticed(run, finished, tmp_path):
     import shutil
 
     copy = tmp_path / "copy"
@@ -243,7 +243,7 @@ def test_a_run_ends_with_accuracy_throughput_a_table_and_the_page(run, finished)
 
 
 def test_json_stands_alone_on_stdout(run, finished):
-    code, out, err = run("run", "--run", finished, "--json")
+    code, out, _ = run("run", "--run", finished, "--json")
     assert code == 0
     result = json.loads(out)
     assert 0 <= result["test_accuracy"][0] <= 1
@@ -274,7 +274,7 @@ def test_progress_goes_to_stderr_line_by_line_in_a_log(run, small_npz):
     assert "train 2/2" not in out
 
 
-def test_a_closed_pipe_is_no_traceback(finished):
+def test_a_closed_pipe_is_no_traceback():
     script = f"{sys.executable} -m robust_mnist methods | head -1"
     done = subprocess.run(
         script, shell=True, capture_output=True, text=True, check=False, env=os.environ

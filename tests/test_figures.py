@@ -109,7 +109,9 @@ def test_a_method_has_one_color_in_every_figure(drawn):
     robust = labelled(drawn["robust_accuracy"].axes[0], "fgsm-linf alone")
     plain = next(a for a in drawn["step_size"].axes if a.get_title("left") == "fgsm-linf")
     assert to_hex(robust.lines[0].get_color()) == to_hex(labelled(plain, "plain").get_color())
-    assert _style.method_color("unheard-of") == _style.method_color("unheard-of-linf")
+    for norm in ("linf", "l2"):
+        assert _style.method_color(f"unheard-of-{norm}") == _style.method_color("unheard-of")
+        assert _style.method_color(f"pgd40-{norm}") == _style.BLUE
 
 
 def test_figures_need_no_jax():
@@ -383,9 +385,13 @@ def test_a_staircase_has_every_corner_and_no_other():
 
 
 def test_a_certified_staircase_counts_a_radius_up_to_itself():
-    stairs = _curves.staircase(np.array([-np.inf, 0.0, 0.1, 0.2]), end=0.2, inclusive=True)
+    first = np.array([-np.inf, 0.0, 0.1, 0.2])
+    stairs = _curves.certified([first], end=0.2)
     np.testing.assert_array_equal(stairs.x, [0, 0, 0.1, 0.2])
     np.testing.assert_allclose(stairs.y, [0.75, 0.5, 0.25, 0.25])
+    mean = _curves.certified([first, np.array([0.0, 0.0, 0.0, 0.1])], end=0.2)
+    np.testing.assert_array_equal(mean.x, stairs.x)
+    np.testing.assert_allclose(mean.y, [0.875, 0.375, 0.125, 0.125])
 
 
 def test_thinning_moves_no_curve_visibly_and_keeps_its_jumps():

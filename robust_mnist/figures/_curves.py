@@ -37,22 +37,16 @@ class Staircase:
         )  # fmt: skip
 
 
-def staircase(radii: Values, end: float, *, inclusive: bool = False) -> Staircase:
+def staircase(radii: Values, end: float) -> Staircase:
     """The survival curve of some radii on [0, end], with every corner it has.
 
     Args:
         radii: One radius per image.
         end: Right end of the axis.
-        inclusive: Count a radius equal to eps too, as certified accuracy does. The curve then
-            starts at the share of right answers and falls at once to what is certified.
     """
     jumps = np.unique(radii[(radii > 0) & (radii < end)])
     x = np.concatenate([[0.0], jumps, [end]])
-    y = statistics.survival(radii, x)
-    if inclusive:
-        first, last = statistics.survival(radii, x[[0, -1]], inclusive=True)
-        x, y = np.concatenate([[0.0], x]), np.concatenate([[first], y[:-1], [last]])
-    return Staircase(x, y)
+    return Staircase(x, statistics.survival(radii, x))
 
 
 def thin(x: Corners, *curves: Corners) -> list[Float[np.ndarray, " kept"]]:
@@ -85,6 +79,24 @@ def spread(radii: Sequence[Values], end: float) -> Spread:
     x = np.unique(np.concatenate([staircase(one, end).x for one in radii]))
     curves = np.stack([statistics.survival(one, x) for one in radii])
     return Spread(x, curves.mean(axis=0), curves.min(axis=0), curves.max(axis=0))
+
+
+def certified(lower: Sequence[Values], end: float) -> Staircase:
+    """Certified accuracy, the mean over the networks.
+
+    A radius counts up to itself here, so the curve starts at the share of right answers and falls
+    at once to what is certified at all.
+
+    Args:
+        lower: Certified radii of each network, -inf for a clean mistake.
+        end: Right end of the axis.
+    """
+    over = spread(lower, end)
+    first, last = np.mean(
+        [statistics.survival(one, over.x[[0, -1]], inclusive=True) for one in lower], axis=0
+    )
+    x = np.concatenate([[0.0], over.x])
+    return Staircase(x, np.concatenate([[first], over.mean[:-1], [last]]))
 
 
 def grid(records: Records, norm: str) -> list[float]:

@@ -69,7 +69,7 @@ _RC: Any = {
     "axes.titlelocation": "left",
     # Ten thousand images make ten thousand steps. Which of them to merge is settled when a line
     # is drawn, in pixels; its data stay exact.
-    "path.simplify_threshold": 0.4,
+    "path.simplify_threshold": 0.5,
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color",
          "grid.color"),

@@ -39,8 +39,7 @@ def _panel(axes: Axes, runs: Sequence[Records], norm: str) -> None:
             axes, color=color, label=f"{label} ({band})", linestyle=line, linewidth=1.8
         )
         if any(np.any(one.lower > 0) for one in radii):
-            proved = _curves.spread([one.lower for one in radii], end)
-            _curves.Staircase(proved.x, proved.mean).draw(
+            _curves.certified([one.lower for one in radii], end).draw(
                 axes, color=color, label=f"{label}, certified", linestyle=line, linewidth=0.9
             )
     axes.set(xlim=(0.0, end), xlabel=_style.EPS_LABEL[norm], ylabel="accuracy")

@@ -80,21 +80,22 @@ def _draw_one(axes: Axes, radii: Radii, end: float, *, certified: bool) -> None:
     )  # fmt: skip
     worst.draw(axes, color=_style.INK, label="worst case over all attacks", linewidth=2.0)
     if certified:
-        proved = _curves.staircase(radii.lower, end, inclusive=True)
-        _draw_certified(axes, proved, _curves.spread([radii.upper], end), [radii.lower])
+        _draw_certified(axes, [radii], end)
 
 
-def _draw_certified(
-    axes: Axes, proved: _curves.Staircase, attacked: _curves.Spread, lower: list[np.ndarray]
-) -> None:
-    x = np.unique(np.concatenate([proved.x, attacked.x]))
-    below = np.mean([statistics.survival(one, x) for one in lower], axis=0)
-    above = attacked.mean[np.searchsorted(attacked.x, x, side="right") - 1]
+def _draw_certified(axes: Axes, radii: list[Radii], end: float) -> None:
+    lower, upper = [one.lower for one in radii], [one.upper for one in radii]
+    x = _curves.spread([*lower, *upper], end).x
+    below, above = (
+        np.mean([statistics.survival(one, x) for one in ends], axis=0) for ends in (lower, upper)
+    )
     _curves.fill(
         axes, x, below, above, color=_style.GREEN, alpha=0.16,
         label="open: neither attacked nor certified",
     )  # fmt: skip
-    proved.draw(axes, color=_style.GREEN, label="certified: no attack does better", linewidth=2.0)
+    _curves.certified(lower, end).draw(
+        axes, color=_style.GREEN, label="certified: no attack gets below", linewidth=2.0
+    )
 
 
 def _draw_seeds(axes: Axes, radii: list[Radii], end: float, *, certified: bool) -> None:
@@ -113,9 +114,7 @@ def _draw_seeds(axes: Axes, radii: list[Radii], end: float, *, certified: bool) 
     )
     _draw_sampling_error(axes, radii[0].upper.size)
     if certified:
-        proved = _curves.spread([one.lower for one in radii], end)
-        lower = [one.lower for one in radii]
-        _draw_certified(axes, _curves.Staircase(proved.x, proved.mean), over, lower)
+        _draw_certified(axes, radii, end)
 
 
 def _draw_sampling_error(axes: Axes, images: int) -> None:

@@ -104,7 +104,7 @@ class RunFolder:
         if not path.is_file():
             return pd.DataFrame()
         text = dict.fromkeys(("norm", "method", "kind", "split", "commit", "jax"), str)
-        blank = dict.fromkeys(("eps", "step", "seconds"), [""])
+        blank = {column: [""] for column in ("eps", "step", "seconds")}
         try:
             frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=blank)
         except (OSError, ValueError) as error:

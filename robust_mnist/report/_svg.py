@@ -9,7 +9,6 @@ from robust_mnist import figures
 
 
 _URL = re.compile(r"url\(#([\w.-]+)\)")
-_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 
 
@@ -18,7 +17,7 @@ def inline(svg: str, name: str, label: str) -> Markup:
 
     Its identifiers get a prefix, because those of all figures share one page. Text, axes and grid
     take the colour of the page's text and the background is left out, so that the figure follows
-    light and dark. What nobody sees (names of groups, the seventh decimal) is left out as well.
+    light and dark. What nobody sees, such as the names of groups, is left out as well.
 
     Args:
         svg: What `figures.svg` returned.
@@ -96,13 +95,7 @@ def _shorten(element: ET.Element) -> None:
         if key == "href":
             continue  # a picture, which may hold any letters
         short = " ".join(value.split())
-        if key == "d" and "transform" not in element.attrib:
-            short = _NUMBER.sub(_two_decimals, short)
         element.set(key, short.replace(figures.INK, "currentColor"))
-
-
-def _two_decimals(match: re.Match[str]) -> str:
-    return f"{float(match.group()):.2f}"
 
 
 def _flatten(parent: ET.Element) -> None:

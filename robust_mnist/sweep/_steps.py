@@ -56,11 +56,12 @@ def smallest_step(fools: Callable[[float], bool], *, tolerance: float = 1e-3) ->
         A step that fools, at most `tolerance` above one that does not; None if none was found.
     """
     step = FIRST
+    low = 0.0
     while not fools(step):
-        step *= 2
-        if step > LAST:
+        if step == LAST:
             return None
-    low, high = (0.0, step) if step == FIRST else (step / 2, step)
+        low, step = step, min(2 * step, LAST)
+    high = step
     while high - low > tolerance * high:
         middle = (low + high) / 2
         low, high = (low, middle) if fools(middle) else (middle, high)

@@ -1,0 +1,245 @@
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import Affine, grey_images, network, predicted
+
+from robust_mnist.attacks import GradientStep
+from robust_mnist.config import EPS, METHODS, SweepSettings
+from robust_mnist.console import Console
+from robust_mnist.data import Part
+from robust_mnist.errors import InputError
+from robust_mnist.records import COLUMNS, RunFolder
+from robust_mnist.sweep import Task, norm_of, plan, radii, smallest_step, step_sweep, sweep_run
+
+
+ABOUT = {"dataset": "toy", "model": "mlp", "objective": "none", "accelerator": "cpu"}
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def networks(getkey):
+    return {0: network(getkey()), 1: network(getkey())}
+
+
+@pytest.fixture
+def part(networks, getkey):
+    images = grey_images(getkey(), 24)
+    labels = predicted(networks[0], images)
+    labels[:3] = (labels[:3] + 1) % 10  # three clean mistakes
+    return Part(images, labels, np.arange(100, 124))
+
+
+def task(tmp_path, part, name="run", **settings):
+    folder = RunFolder(tmp_path / name)
+    folder.update({"settings": {"seed": 0, "seeds": 1}})
+    given = SweepSettings(**settings)
+    return Task(folder, part, plan(given, "tanh"), given.attack_seed, ABOUT)
+
+
+LINF = {"norm": ("linf",), "eps": (0.02, 0.05), "methods": ("fgsm-linf", "pgd40-linf", "ibp-linf")}
+
+
+def same_results(first, second):
+    ours, theirs = first.arrays("radii"), second.arrays("radii")
+    assert set(ours) == set(theirs)
+    for key in ours:
+        assert np.array_equal(ours[key], theirs[key]), key
+    drop = ["seconds"]
+    assert first.rows().drop(columns=drop).equals(second.rows().drop(columns=drop))
+    for key, array in first.arrays("witnesses").items():
+        assert np.array_equal(array, second.arrays("witnesses")[key])
+
+
+def test_rows_are_tidy_and_agree_with_the_radii(tmp_path, networks, part):
+    job = task(tmp_path, part, **LINF)
+    assert sweep_run(job, {0: networks[0]}, QUIET)
+    rows, arrays = job.folder.rows(), job.folder.arrays("radii")
+    assert tuple(rows.columns) == COLUMNS
+    assert np.allclose(rows.accuracy, rows.correct / rows.images)
+    assert np.all((rows.low <= rows.accuracy) & (rows.accuracy <= rows.high))
+    for row in rows[rows.kind == "worst"].itertuples():
+        assert row.correct == np.sum(arrays["upper/linf"] > row.eps)
+    for row in rows[rows.kind == "attacked"].itertuples():
+        assert row.correct == np.sum(arrays[f"upper/linf/{row.method}"] > row.eps)
+    for row in rows[(rows.kind == "certified") & (rows.method == "all")].itertuples():
+        assert row.correct == np.sum(arrays["lower/linf"] >= row.eps)
+    assert set(rows[rows.kind == "step"].method) == {"fgsm-linf"}
+    (clean,) = rows[rows.kind == "clean"].correct
+    assert clean == 21
+    at_zero = rows[(rows.kind == "worst") & (rows.eps == 0)]
+    assert at_zero.correct.tolist() == [21]
+
+
+def test_the_worst_case_is_never_better_than_any_method(tmp_path, networks, part):
+    job = task(tmp_path, part, **LINF)
+    sweep_run(job, {0: networks[0]}, QUIET)
+    rows = job.folder.rows()
+    worst = rows[rows.kind == "worst"].set_index("eps").correct
+    for _, method in rows[rows.kind == "attacked"].groupby("method"):
+        assert np.all(worst[method.eps].to_numpy() <= method.correct.to_numpy())
+    certified = rows[(rows.kind == "certified") & (rows.method == "all")].set_index("eps").correct
+    assert np.all(certified <= worst[certified.index])
+
+
+def test_a_finished_sweep_does_nothing_more(tmp_path, networks, part):
+    job = task(tmp_path, part, **LINF)
+    sweep_run(job, {0: networks[0]}, QUIET)
+    before = (job.folder.path / "radii.npz").stat().st_mtime_ns
+    assert not sweep_run(job, {0: networks[0]}, QUIET)
+    assert (job.folder.path / "radii.npz").stat().st_mtime_ns == before
+    assert not (job.folder.path / "cells").exists()
+
+
+def test_methods_and_radii_added_later_give_what_one_sweep_gives(tmp_path, networks, part):
+    whole = task(tmp_path, part, "whole", **LINF)
+    sweep_run(whole, {0: networks[0]}, QUIET)
+    for step in (
+        {"norm": ("linf",), "eps": (0.05,), "methods": ("pgd40-linf",)},
+        {"norm": ("linf",), "eps": (0.05, 0.02), "methods": ("fgsm-linf", "ibp-linf")},
+        LINF,
+    ):
+        part_by_part = task(tmp_path, part, "parts", **step)
+        sweep_run(part_by_part, {0: networks[0]}, QUIET)
+    same_results(whole.folder, part_by_part.folder)
+
+
+def test_a_killed_sweep_repeats_only_what_was_in_flight(tmp_path, networks, part, monkeypatch):
+    from robust_mnist.sweep import _sweep
+
+    whole = task(tmp_path, part, "whole", **LINF)
+    sweep_run(whole, {0: networks[0]}, QUIET)
+
+    ran, real = [], _sweep.run_cell
+
+    def dies_at_the_fourth(model, images, bounds, method, eps, key):
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        ran.append((method, eps))
+        return real(model, images, bounds, method, eps, key)
+
+    job = task(tmp_path, part, "killed", **LINF)
+    monkeypatch.setattr(_sweep, "run_cell", dies_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(job, {0: networks[0]}, QUIET)
+    assert len(list((job.folder.path / "cells").rglob("*.npz"))) == 3
+
+    def counted(*args):
+        ran.append(args[3:5])
+        return real(*args)
+
+    monkeypatch.setattr(_sweep, "run_cell", counted)
+    sweep_run(job, {0: networks[0]}, QUIET)
+    assert len(ran) == len(set(ran)) == 6
+    same_results(whole.folder, job.folder)
+
+
+def test_several_seeds_are_the_single_ones_side_by_side(tmp_path, networks, part):
+    both = task(tmp_path, part, "both", **LINF)
+    both.folder.update({"settings": {"seed": 0, "seeds": 2}})
+    sweep_run(both, networks, QUIET)
+    stacked = both.folder.arrays("radii")
+    for seed, model in networks.items():
+        alone = task(tmp_path, part, f"alone-{seed}", **LINF)
+        sweep_run(alone, {seed: model}, QUIET)
+        for key, array in alone.folder.arrays("radii").items():
+            assert np.array_equal(stacked[key][seed], array), key
+    rows = both.folder.rows()
+    assert rows.groupby("seed").size().nunique() == 1
+    assert len(both.folder.load().radii_of("linf")) == 2
+
+
+def test_a_damaged_cell_is_named(tmp_path, networks, part):
+    job = task(tmp_path, part, **LINF)
+    cell = job.folder.path / "cells" / "seed-0" / "linf" / "fgsm-linf" / f"{0.02:.17g}.npz"
+    cell.parent.mkdir(parents=True)
+    cell.write_bytes(b"half a ce")
+    with pytest.raises(InputError, match="fgsm-linf"):
+        sweep_run(job, {0: networks[0]}, QUIET)
+
+
+def test_radii_in_memory_bracket_the_truth_of_an_affine_classifier(getkey):
+    """The exact Linf radius, away from the box, is the margin over the dual norm, minimised."""
+    weight = jax.random.normal(getkey(), (3, 64)) / 8
+    model = Affine(weight, jnp.zeros(3))
+    images = np.asarray(jax.random.randint(getkey(), (20, 64), 100, 156), np.uint8)
+    labels = predicted(model, images)
+    x = images.astype(np.float64) * np.float64(np.float32(1 / 255))
+    w = np.asarray(weight, np.float64)
+    logits = x @ w.T
+    true = np.take_along_axis(logits, labels[:, None].astype(int), axis=1)
+    dual = np.abs(w[labels][:, None] - w[None]).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        exact = np.nanmin(np.where(dual > 0, (true - logits) / dual, np.inf), axis=1)
+    part = Part(images, labels, np.arange(20))
+    eps = np.linspace(0.001, 0.2, 12).tolist()
+    found = radii(model, part, norm="linf", methods=["pgd40-linf"], eps=eps, key=getkey())
+    broken = np.isfinite(found.upper)
+    assert np.array_equal(broken, exact < 0.2)
+    assert np.all(found.upper[broken] > exact[broken])
+    # The witness is shortened to just beyond the boundary, so the grid of eps hardly shows.
+    assert np.median(found.upper[broken] / exact[broken]) < 1.1
+
+
+# --- plans --------------------------------------------------------------------------------------
+
+
+def test_the_default_plan_covers_both_norms_and_starts_at_zero():
+    default = plan(SweepSettings(), "tanh")
+    assert set(default.methods) == set(EPS)
+    assert default.steps == ("gradient-step",)
+    for norm, grid in default.eps.items():
+        assert grid[0] == 0
+        assert list(grid) == sorted(set(grid))
+        assert default.methods[norm] == METHODS[norm]
+
+
+def test_a_method_alone_decides_the_norm():
+    assert set(plan(SweepSettings(methods=("pgd40-l2",)), "tanh").methods) == {"l2"}
+    assert norm_of("gradient-step") is None
+
+
+def test_a_certifier_that_does_not_apply_is_left_out_of_the_defaults():
+    assert "ibp-linf" in plan(SweepSettings(), "relu").methods["linf"]
+    assert "ibp-linf" not in plan(SweepSettings(), "gelu").methods["linf"]
+
+
+# --- step attacks -------------------------------------------------------------------------------
+
+
+def test_the_step_sweep_ends_below_five_percent_or_at_the_limit(networks, part, getkey):
+    results = list(step_sweep(GradientStep(), networks[0], part, getkey()))
+    steps = [step for step, _ in results]
+    assert steps[0] == pytest.approx(1e-2)
+    assert np.allclose(np.diff(np.log10(steps)), 0.5)
+    assert all(correct >= 0.05 * 24 for _, correct in results[:-1])
+    assert results[-1][1] < 0.05 * 24 or steps[-1] == pytest.approx(1e16)
+
+
+def test_a_network_without_gradients_ends_the_step_sweep_at_the_limit(part, getkey):
+    flat = Affine(jnp.zeros((10, 64)), jnp.eye(10)[0] * 1000)
+    images = Part(part.images, np.zeros(24, np.uint8), part.ids)
+    results = list(step_sweep(GradientStep(), flat, images, getkey()))
+    assert results[-1] == (pytest.approx(1e16), 24)
+
+
+@pytest.mark.parametrize("threshold", [1e-5, 0.01, 0.7, 3.0, 12345.678, 9e15])
+def test_the_smallest_step_is_found_to_a_thousandth(threshold):
+    found = smallest_step(lambda step: step >= threshold)
+    assert threshold <= found <= threshold * 1.0011
+
+
+def test_no_step_up_to_the_limit_is_none():
+    assert smallest_step(lambda step: step > 1e17) is None
+
+
+def test_notes_in_the_run_file_are_json(tmp_path, networks, part):
+    job = task(tmp_path, part, **LINF)
+    sweep_run(job, {0: networks[0]}, QUIET)
+    cells = json.loads((job.folder.path / "run.json").read_text())["cells"]
+    assert set(cells) == {f"linf/{method}" for method in LINF["methods"]}
+    assert all(cell["cells"] == 2 and cell["seconds"] > 0 for cell in cells.values())
+    shutil.rmtree(job.folder.path)
