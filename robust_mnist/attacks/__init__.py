@@ -22,15 +22,19 @@ from robust_mnist.attacks.losses import (
 )
 from robust_mnist.attacks.pgd import PGD as PGD
 from robust_mnist.attacks.targeted import Targeted as Targeted
+from robust_mnist.plugins import with_plugins
 from robust_mnist.threat import L2, Linf
 
 
-ATTACKS: dict[str, AbstractAttack] = {
-    "gradient-step": GradientStep(),
-    "fgsm-linf": FGM(Linf()),
-    "fgm-l2": FGM(L2()),
-    "pgd40-linf": PGD(Linf(), steps=40, rel_step_size=0.1),
-    "pgd40-l2": PGD(L2(), steps=40, rel_step_size=0.1),
-    "pgd20-targeted-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=9),
-    "pgd20-targeted-l2": Targeted(PGD(L2(), steps=20, rel_step_size=0.1), targets=9),
-}
+ATTACKS: dict[str, AbstractAttack] = with_plugins(
+    "attacks",
+    {
+        "gradient-step": GradientStep(),
+        "fgsm-linf": FGM(Linf()),
+        "fgm-l2": FGM(L2()),
+        "pgd40-linf": PGD(Linf(), steps=40, rel_step_size=0.1),
+        "pgd40-l2": PGD(L2(), steps=40, rel_step_size=0.1),
+        "pgd20-targeted-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=9),
+        "pgd20-targeted-l2": Targeted(PGD(L2(), steps=20, rel_step_size=0.1), targets=9),
+    },
+)

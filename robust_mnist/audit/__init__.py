@@ -18,17 +18,21 @@ from robust_mnist.audit.iterative_beats_single import iterative_beats_single
 from robust_mnist.audit.nonfinite import nonfinite
 from robust_mnist.audit.plausible_l2 import plausible_l2
 from robust_mnist.audit.reaches_zero import reaches_zero
+from robust_mnist.plugins import with_plugins
 
 
-CHECKS: dict[str, Callable[[Evidence], Finding | None]] = {
-    "G1-input-gradients": input_gradients,
-    "G3-iterative-beats-single": iterative_beats_single,
-    "G6-plausible-l2": plausible_l2,
-    "G16-feasibility": feasibility,
-    "nonfinite": nonfinite,
-    "G25-clean-count": clean_count,
-    "G26-reaches-zero": reaches_zero,
-}
+CHECKS: dict[str, Callable[[Evidence], Finding | None]] = with_plugins(
+    "checks",
+    {
+        "G1-input-gradients": input_gradients,
+        "G3-iterative-beats-single": iterative_beats_single,
+        "G6-plausible-l2": plausible_l2,
+        "G16-feasibility": feasibility,
+        "nonfinite": nonfinite,
+        "G25-clean-count": clean_count,
+        "G26-reaches-zero": reaches_zero,
+    },
+)
 
 
 def audit(evidence: Evidence) -> list[dict[str, object]]:

@@ -16,14 +16,18 @@ from robust_mnist.data.fashion_mnist import FASHION_MNIST
 from robust_mnist.data.kmnist import KMNIST
 from robust_mnist.data.mnist import MNIST
 from robust_mnist.errors import InputError, closest
+from robust_mnist.plugins import with_plugins
 
 
 # Every dataset that has a name. A new one is a file beside this one, and a line here.
-DATASETS: dict[str, AbstractSource] = {
-    "mnist": MNIST,
-    "fashion-mnist": FASHION_MNIST,
-    "kmnist": KMNIST,
-}
+DATASETS: dict[str, AbstractSource] = with_plugins(
+    "datasets",
+    {
+        "mnist": MNIST,
+        "fashion-mnist": FASHION_MNIST,
+        "kmnist": KMNIST,
+    },
+)
 
 
 def load(source: str | pathlib.Path | Sequence[str | pathlib.Path] = "mnist") -> Dataset:

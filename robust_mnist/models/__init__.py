@@ -6,8 +6,12 @@ and name it in `MODELS`.
 
 from robust_mnist.models._base import AbstractClassifier as AbstractClassifier
 from robust_mnist.models.mlp import ACTIVATIONS as ACTIVATIONS, MLP as MLP
+from robust_mnist.plugins import with_plugins
 
 
-MODELS: dict[str, type[MLP]] = {
-    "mlp": MLP,
-}
+MODELS: dict[str, type[MLP]] = with_plugins(
+    "models",
+    {
+        "mlp": MLP,
+    },
+)
