@@ -19,8 +19,8 @@ Settings = TypeVar("Settings", "TrainSettings", "SweepSettings")
 # Where robust accuracy is read when no --eps is given, in units of pixel intensity. The grids end
 # where an undefended MLP has nothing left, so that a curve shows its whole fall.
 EPS: dict[str, tuple[float, ...]] = {
-    "linf": (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1),
-    "l2": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0),
+    "linf": (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25),
+    "l2": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0, 3.0, 4.5),
 }
 
 # What is run when no --methods are given.

@@ -19,6 +19,8 @@ Values = Float[np.ndarray, " images"]
 # A filled area keeps every corner in an SVG, while a line is thinned by matplotlib to what can be
 # seen. A fifth of a percent is less than the width of any line.
 _INVISIBLE = 0.002
+# Fewer than this share of the images cannot be told from none on an axis in percent.
+_NOTHING = 0.005
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +106,15 @@ def grid(records: Records, norm: str) -> list[float]:
     rows = records.rows
     chosen = rows[(rows["norm"] == norm) & rows["kind"].isin(["attacked", "worst", "certified"])]
     return sorted(float(eps) for eps in chosen["eps"].dropna().unique())
+
+
+def right_end(records: Records, norm: str) -> float:
+    """Where an axis over eps ends: at the first radius where nearly nothing is left standing."""
+    uppers = [radii.upper for radii in records.radii_of(norm)]
+    eps = np.array(grid(records, norm))
+    standing = np.max([statistics.survival(upper, eps) for upper in uppers], axis=0)
+    over = np.flatnonzero(standing < _NOTHING)
+    return float(eps[over[0]] if over.size and over[0] > 0 else eps[-1])
 
 
 def select(records: Records, **columns: str) -> pd.DataFrame:

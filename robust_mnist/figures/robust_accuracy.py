@@ -54,7 +54,7 @@ def plot(radii: Radii, *, end: float | None = None) -> Figure:
 
 def _panel(axes: Axes, records: Records, norm: str) -> None:
     radii = records.radii_of(norm)
-    end = _curves.grid(records, norm)[-1]
+    end = _curves.right_end(records, norm)
     _draw_methods(axes, records, norm, end)
     certified = any(np.any(one.lower > 0) for one in radii)
     if len(radii) == 1:
