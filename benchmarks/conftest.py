@@ -35,16 +35,13 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if complaint := wrong_device(os.environ.get("JAX_PLATFORMS", "")):
+        pytest.exit(complaint, returncode=WRONG_DEVICE)
     # Read back from a cache, a program would seem to compile in no time.
     jax.config.update("jax_enable_compilation_cache", False)
     # Before the benchmarks are a load of their own; Windows has none to tell.
     config.stash[LOAD] = list(os.getloadavg()) if hasattr(os, "getloadavg") else []
     config.stash[RATES] = {}
-
-
-def pytest_sessionstart():
-    if complaint := wrong_device(os.environ.get("JAX_PLATFORMS", "")):
-        pytest.exit(complaint, returncode=WRONG_DEVICE)
 
 
 @pytest.hookimpl(tryfirst=True)

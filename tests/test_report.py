@@ -380,6 +380,7 @@ def test_publishing_before_reporting_is_refused(tmp_path):
         ("/home/me/data", "data"),
         ("/home/me/my data", "my data"),
         (r"C:\Users\me\data", "data"),
+        (r"C:\Users\my self\data", "data"),
         ("run --data /home/me/x --out runs/lab", "run --data x --out runs/lab"),
         ("read from /home/me/x.csv: 3 columns", "read from x.csv: 3 columns"),
         ("see ~/notes/x", "see x"),
