@@ -1,5 +1,3 @@
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,16 +13,18 @@ from robust_mnist.models.mlp import Dense
 from robust_mnist.sweep import attack_batch, certify_batch, radii
 
 
-PAIRS = [
-    (c, a)
-    for c, a in itertools.product(CERTIFIERS, ATTACKS)
-    if isinstance(ATTACKS[a], AbstractBallAttack)
-    and ATTACKS[a].ball.name == CERTIFIERS[c].ball.name
-]
+def meetings():
+    """Every certifier with every attack of its norm on tanh, and with one attack on the others."""
+    for name, certifier in CERTIFIERS.items():
+        norm = certifier.ball.name
+        for attack, kind in ATTACKS.items():
+            if isinstance(kind, AbstractBallAttack) and kind.ball.name == norm:
+                yield name, attack, "tanh"
+        for activation in sorted(certifier.activations - {"tanh"}):
+            yield name, f"pgd40-{norm}", activation
 
 
-@pytest.mark.parametrize(("certifier", "attack"), PAIRS)
-@pytest.mark.parametrize("activation", sorted(IBP().activations))
+@pytest.mark.parametrize(("certifier", "attack", "activation"), list(meetings()))
 def test_no_attack_gets_below_a_certified_margin(certifier, attack, activation, getkey):
     model = network(getkey(), activation=activation)
     images, key = grey_images(getkey(), 8), getkey()

@@ -1,6 +1,7 @@
 """Figures are held to the numbers they draw, artist by artist."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 import synthetic_records as synthetic
 from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
 
 from robust_mnist import statistics
 from robust_mnist.figures import FIGURES, OVERLAYS, _curves, _images, _style, plot, save, svg
@@ -142,6 +144,18 @@ def test_an_svg_holds_neither_date_nor_script_nor_font(drawn):
     assert "<dc:date>" not in text
     assert "<script" not in text
     assert "font-family" not in text  # letters are outlines
+
+
+def test_an_svg_places_its_lines_to_a_hundredth_of_a_point():
+    figure = Figure(figsize=(4, 3), dpi=72)
+    axes = figure.subplots()
+    axes.plot([0, 1 / 3, 1], [0, 1 / 7, 1], color="#123456")
+    [path] = re.findall(r'<path d="([^"]*)"[^>]*stroke: #123456', svg(figure, "line"))
+    found = np.array([word for word in path.split() if word not in "ML"], dtype=float)
+    expected = axes.transData.transform(axes.lines[0].get_xydata())
+    expected[:, 1] = 3 * 72 - expected[:, 1]  # SVG counts from the top
+    np.testing.assert_allclose(found.reshape(-1, 2), expected, atol=0.01)
+    assert all(len(word.partition(".")[2]) <= 2 for word in path.split())
 
 
 # --- single figures -------------------------------------------------------------------------------
