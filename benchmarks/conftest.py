@@ -16,16 +16,16 @@ from robust_mnist.config import TrainSettings
 
 
 WRONG_DEVICE = 5
-# What `--quick` runs, and in at most how many rounds.
+# What `--quick` runs, one of each topic, and in at most how many rounds.
 QUICK = (
     "bench_training.py::bench_training[1-network]",
-    "bench_training.py::bench_training[16-networks-shared]",
     "bench_inference.py::bench_inference[1024]",
     "bench_attacks.py::bench_ball_attack[pgd40-linf]",
+    "bench_certifiers.py::bench_certifier[ibp-linf]",
     "bench_loading.py::bench_load",
     "bench_startup.py::bench_help",
 )
-QUICK_ROUNDS = 5
+QUICK_ROUNDS = 10
 LOAD = pytest.StashKey[list[float]]()
 RATES = pytest.StashKey[dict[str, dict]]()
 

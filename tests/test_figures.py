@@ -1,6 +1,7 @@
 """Figures are held to the numbers they draw, artist by artist."""
 
 import dataclasses
+import itertools
 import re
 import subprocess
 import sys
@@ -190,6 +191,24 @@ def test_training_bands_reach_from_the_lowest_to_the_highest_seed(several):
         expected = several.history.groupby("epoch")[column].agg(["min", "max"])
         np.testing.assert_allclose(edges(band), expected)
     assert "mean of 4 networks; bands: from the lowest to the highest" in texts(figure)
+
+
+@pytest.mark.parametrize("decades", [1, 4, 9])
+def test_the_labels_of_a_training_curve_keep_their_distance(decades):
+    history = synthetic.history()
+    history["train_cross_entropy"] *= 10.0 ** -(decades * history["epoch"] / 500)
+    figure = training_curves(history)
+    figure.draw_without_rendering()
+    [axes] = figure.axes
+    low, high = axes.get_ylim()
+    boxes = [
+        label.get_window_extent()
+        for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        if low <= tick <= high
+    ]
+    assert len(boxes) >= 2
+    for below, above in itertools.pairwise(sorted(boxes, key=lambda box: box.y0)):
+        assert below.y1 < above.y0
 
 
 def test_training_curves_can_be_drawn_from_the_first_record_on():

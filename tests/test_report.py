@@ -5,6 +5,7 @@ import html.parser
 import json
 import re
 
+import numpy as np
 import pytest
 import synthetic_records as synthetic
 
@@ -287,6 +288,14 @@ def test_differences_are_signed_from_the_baseline(comparison):
     for row in differences(runs).itertuples():
         cells = f"{100 * row.first:.2f} % {100 * row.second:.2f} % {100 * row.difference:+.2f}"
         assert cells in comparison[1].text
+
+
+def test_a_difference_beyond_doubt_has_no_p_of_0():
+    base, other = (synthetic.make(name, images=1500, norms=("linf",)) for name in "ab")
+    upper = np.where(other.radii["upper/linf"] > 0, 1e-9, 0.0)
+    other = dataclasses.replace(other, radii=other.radii | {"upper/linf": upper})
+    page = _several.page([base, other], dict.fromkeys(OVERLAYS))
+    assert "< 1e-99" in Page(page).text
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def draw(runs: Sequence[Records]) -> Figure | None:
     for axes in panels[2:]:
         axes.set_xlabel("epoch")
     _style.legend_below(panels[2], columns=2, drop=0.2)
-    _style.heading(figure, "Training curves", f"{len(trained)} runs; bands: range over the seeds")
+    several = any(training.count_seeds(records.history) > 1 for _, records in trained)
+    bands = "; line and band: mean and range of the networks" if several else ""
+    _style.heading(figure, "Training curves", f"{len(trained)} runs{bands}")
     return figure
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -55,14 +56,21 @@ def draw_metrics(axes: Axes, history: pd.DataFrame) -> int:
 
 
 def plain_numbers(axes: Axes, *, log_y: bool = True) -> None:
-    """Make axes logarithmic, labelled 0.1, 0.2, 0.5 and 1 instead of with powers of ten."""
+    """Make axes that hold their lines logarithmic, labelled 0.1 and 1, not 10 to the power."""
     axes.set(xscale="log", yscale="log" if log_y else "linear")
-    for axis in (axes.xaxis, axes.yaxis) if log_y else (axes.xaxis,):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
     if not any(np.size(line.get_xdata()) for line in axes.lines):
         axes.set(xlim=(1.0, 10.0), ylim=(0.1, 1.0))  # nothing positive to scale to, so far
+    _label(axes.xaxis, *axes.get_xlim())
+    if log_y:
+        _label(axes.yaxis, *axes.get_ylim())
+
+
+def _label(axis: Axis, low: float, high: float) -> None:
+    # Over more than three decades 0.2 and 0.5 would stand on top of each other.
+    steps = (1.0, 2.0, 5.0) if high / low < 1e3 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def draw_metric(
