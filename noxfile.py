@@ -47,7 +47,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests on the interpreter that runs nox."""
     extra, args = split_extra(session.posargs)
     session.install("-e", f".{extra}", *group("test"))
-    session.run("python", "-m", "pytest", *args)
+    session.run("python", "-m", "pytest", *PARALLEL, *args)
 
 
 @nox.session(name="tests-all", venv_backend="none", default=False)
@@ -81,7 +81,7 @@ def minimums(session: nox.Session) -> None:
     """Run the tests on the lowest version of each direct dependency."""
     session.install("uv")  # pip cannot resolve downwards
     session.run("uv", "pip", "install", "--resolution=lowest-direct", "-e", ".", *group("test"))
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(reuse_venv=True, default=False)
@@ -144,7 +144,11 @@ def build(session: nox.Session) -> None:
     [source] = folder.iterdir()
     shutil.rmtree(source / "robust_mnist")  # or Python would import this instead of the wheel
     with session.chdir(source):
-        session.run("python", "-m", "pytest", *session.posargs)
+        session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
+
+
+# One worker per core; a file stays with one worker, which then makes its fixtures once.
+PARALLEL = ("--numprocesses=auto", "--dist=loadfile")
 
 
 def group(name: str) -> list[str]:

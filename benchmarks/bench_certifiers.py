@@ -23,7 +23,7 @@ def bench_certifier(time_call, network, mnist, name):
     flops = matmul_flops(one(to_float(images[0]), jnp.int32(labels[0]), jnp.float32(small)))
     proven = time_call(
         lambda: certify(small),
-        items=len(labels), rounds=5, flops=None if flops is None else flops * len(labels),
+        items=len(labels), flops=flops and flops * len(labels), rounds=5,
     )  # fmt: skip
 
     # Some at a small radius, fewer at a larger one, none in the ball that holds every image.

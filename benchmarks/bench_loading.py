@@ -24,14 +24,14 @@ def bench_split(time_call, mnist, name):
 
 
 @pytest.mark.parametrize("kind", ["bytes", "pixels"])
-def bench_copy(benchmark, time_call, mnist, kind):
+def bench_copy(time_call, mnist, kind):
     """To the device, as bytes or as float32 pixels."""
     images = mnist.test_images if kind == "bytes" else to_float(mnist.test_images)
     images = unaligned(images)
     copy = time_call(
-        lambda: jax.block_until_ready(jax.device_put(images)), items=len(images), rounds=30
-    )
-    benchmark.extra_info["bytes"] = images.nbytes
+        lambda: jax.block_until_ready(jax.device_put(images)),
+        items=len(images), bytes=images.nbytes, rounds=30,
+    )  # fmt: skip
     assert copy.unsafe_buffer_pointer() != images.ctypes.data
     assert np.array_equal(copy, images)
 

@@ -86,11 +86,12 @@ def pytest_terminal_summary(terminalreporter, config):
 def time_call(benchmark, request):
     """Time `call()`, which has to wait for its own result.
 
-    Saves how long the very first call took, and what the median round did per second.
+    Saves how long the very first call took; and of everything counted, such as `items=1000`, the
+    count and how many the median round did per second.
     """
     quick = request.config.getoption("--quick")
 
-    def run(call, *, rounds, iterations=1, items=None, flops=None):
+    def run(call, *, rounds, iterations=1, **counts):
         start = time.perf_counter()
         call()
         benchmark.extra_info["first_call_s"] = time.perf_counter() - start
@@ -100,8 +101,7 @@ def time_call(benchmark, request):
         with stopwatch() as elapsed:
             out = benchmark.pedantic(call, rounds=rounds, iterations=iterations)
         assert elapsed.compile_seconds == 0, "something was compiled while the clock ran"
-        counts = {"items": items, "flops": flops}
-        facts = {name: count for name, count in counts.items() if count is not None}
+        facts = {name: count for name, count in counts.items() if count}
         if benchmark.stats is not None:  # None under --benchmark-disable
             median = benchmark.stats.stats.median
             facts |= {f"{name}_per_s": count / median for name, count in facts.items()}

@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read stdout has gone; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-    except PermissionError as error:
-        return _fail(BAD_INPUT, f"no permission: {error}", debug=debug)
+    except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        return _fail(BAD_INPUT, f"{error.filename}: {error.strerror}", debug=debug)
     except Exception as error:  # noqa: BLE001 the last resort: one line, and --debug for the rest
         return _fail(_code(error), _describe(error), debug=debug)
 

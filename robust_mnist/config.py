@@ -51,7 +51,7 @@ def _numbers(
         metavar=f"{kind.__name__.upper()},...",
         instance_from_str=parse,
         is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(f"{number:g}" for number in value)],
+        str_from_instance=lambda value: [",".join(map(repr, value))],
     )
 
 
@@ -104,6 +104,8 @@ class TrainSettings:
             value = getattr(self, name)
             _require(value >= 1, f"--{name.replace('_', '-')} must be at least 1", value)
         _require(0 <= self.seed < 2**31, "--seed must be between 0 and 2147483647", self.seed)
+        last = self.seed + self.seeds - 1
+        _require(last < 2**31, "--seed + --seeds - 1 must be at most 2147483647", last)
         for name in ("learning_rate", "delta"):
             value = getattr(self, name)
             positive = math.isfinite(value) and value > 0
@@ -125,6 +127,8 @@ class SweepSettings:
     """Randomness of the attacks."""
 
     def __post_init__(self) -> None:
+        in_range = 0 <= self.attack_seed < 2**31
+        _require(in_range, "--attack-seed must be between 0 and 2147483647", self.attack_seed)
         for value in self.eps:
             valid = math.isfinite(value) and value >= 0
             _require(valid, "--eps must be finite and at least 0", f"{value:g}")
@@ -161,7 +165,8 @@ def flags(settings: object) -> list[str]:
             continue
         words.append(f"--{field.name.replace('_', '-')}")
         if field.name in {"sizes", "eps"}:
-            words.append(",".join(f"{number:g}" for number in value))
+            # `repr` gives back the very same float: a command has to reproduce its radii.
+            words.append(",".join(map(repr, value)))
         elif not isinstance(value, bool):
             words.extend(str(item) for item in (value if isinstance(value, tuple) else (value,)))
     return words

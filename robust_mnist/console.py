@@ -70,11 +70,20 @@ class _Lines:
         self.note = note
         self.start = time.monotonic()
         self.last = self.start
+        self.before: int | None = None
 
     def __call__(self, done: int, text: str) -> None:
         now = time.monotonic()
+        if self.before is None:
+            # What a resumed run had done before, and what compiled, says nothing about the rate.
+            self.start, self.before = now, done
         if done < self.total and now - self.last < self.every:
             return
         self.last = now
-        left = (now - self.start) / max(done, 1) * (self.total - done)
-        self.note(f"{self.title} {done}/{self.total}, about {left:.0f} s left  {text}".rstrip())
+        rest = self.total - done
+        left = (
+            f", about {(now - self.start) / (done - self.before) * rest:.0f} s left"
+            if (done > self.before and rest)
+            else ""
+        )
+        self.note(f"{self.title} {done}/{self.total}{left}  {text}".rstrip())

@@ -7,6 +7,8 @@ the number of the epoch alone, so a checkpoint needs no random state.
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import signal
 import threading
 import time
@@ -262,6 +264,7 @@ class _Training:
             valid=jnp.asarray(valid.images),
             valid_labels=jnp.asarray(valid.labels, jnp.int32),
         )
+        self.data = hashlib.sha256(train.images.tobytes() + valid.images.tobytes()).hexdigest()
         self.keys = _keys(settings)
         self.state = initialise(settings)
         self.programs: dict[int, Any] = {}
@@ -330,24 +333,30 @@ class _Training:
             "seconds": self.seconds,
             "compile_seconds": self.compile_seconds,
             "history": self.history,
+            "data": self.data,
         }
-        checkpoint.save(self.path, self.state, about)
+        checkpoint.save(self.path, self._kept(), about)
         self.saved = time.monotonic()
         self.saving = self.saved - start
 
+    def _kept(self) -> dict[str, Any]:
+        return {"state": self.state, "keys": jax.random.key_data(self.keys)}
+
     def _restore(self) -> None:
         assert self.path is not None
-        self.state, about = checkpoint.load(self.path, self.state)
+        kept, about = checkpoint.load(self.path, self._kept())
         theirs = about.get("settings", {})
-        ours = {
-            name: list(v) if isinstance(v, tuple) else v
-            for name, v in dataclasses.asdict(self.settings).items()
-        }
+        ours = json.loads(json.dumps(dataclasses.asdict(self.settings)))
         odd = sorted(name for name in ours if theirs.get(name) != ours[name])
+        if about.get("data") != self.data:
+            odd.append("images")
+        if not jnp.array_equal(kept["keys"], jax.random.key_data(self.keys)):
+            odd.append("random keys")
         if odd:
             raise InputError(
                 f"{self.path} belongs to a training with other {', '.join(odd)}; use another --out"
             )
+        self.state = kept["state"]
         self.epoch, self.seconds = int(about["epoch"]), float(about["seconds"])
         self.compile_seconds, self.history = float(about["compile_seconds"]), about["history"]
 

@@ -125,9 +125,7 @@ def test_an_impossible_median_fails_and_an_early_end_is_only_looked_at(evidence)
 
     def with_upper(size):
         upper = np.where(radii.upper > 0, size, 0.0)
-        return dataclasses.replace(
-            evidence, radii={"l2": dataclasses.replace(radii, upper=upper)}
-        )
+        return dataclasses.replace(evidence, radii={"l2": dataclasses.replace(radii, upper=upper)})
 
     assert verdict("G6-plausible-l2", with_upper(8.0)) == "ok"
     assert verdict("G6-plausible-l2", with_upper(9.5)) == "fail"

@@ -228,6 +228,38 @@ def test_a_damaged_result_is_named_with_the_way_out(run, finished, tmp_path, nam
     assert "pickle" not in said
 
 
+@pytest.mark.parametrize("more", [["--resume"], ["--run", "x"]])
+def test_continuing_and_starting_anew_exclude_each_other(run, more):
+    assert "give one of them" in complaint(run("train", "--overwrite", *more))
+
+
+def test_results_of_two_attack_seeds_do_not_mix(run, finished):
+    said = complaint(run("sweep", "--run", finished, *TINY_SWEEP, "--attack-seed", "1"))
+    assert "--attack-seed 0, got 1" in said
+
+
+def test_a_report_never_replaces_a_file_that_is_not_its_own(run, finished, tmp_path):
+    (tmp_path / "thesis.html").write_text("<p>precious</p>")
+    assert "no page of ours" in complaint(run("report", finished, "--out", "thesis.html"))
+    (tmp_path / "folder").mkdir()
+    assert "folder" in complaint(run("report", finished, "--out", "folder"))
+    assert "thesis.html" in complaint(run("report", finished, "--out", "thesis.html/page.html"))
+    assert (tmp_path / "thesis.html").read_text() == "<p>precious</p>"
+
+
+def test_published_results_of_another_run_are_left_alone(run, finished, small_npz, tmp_path):
+    code, out, _ = run("run", "--run", finished, "--publish")
+    assert code == 0
+    assert "published" in out
+    page = tmp_path / "reports" / "tiny" / "report.html"
+    before = page.read_bytes()
+    assert str(tmp_path) not in page.read_text()
+    other = ["run", "--data", small_npz, *TINY, *TINY_SWEEP, "--seed", "3", "--out", "b/tiny"]
+    assert run(*other, "--quiet")[0] == 0
+    assert "--overwrite" in complaint(run("run", "--run", "b/tiny", "--publish"))
+    assert page.read_bytes() == before
+
+
 # --- what it gives ------------------------------------------------------------------------------
 
 
@@ -280,3 +312,40 @@ def test_a_closed_pipe_is_no_traceback():
         script, shell=True, capture_output=True, text=True, check=False, env=os.environ
     )
     assert "Traceback" not in done.stderr
+
+
+def test_train_then_sweep_then_report_is_a_run(run, small_npz):
+    assert run("train", "--data", small_npz, *TINY, "--out", "r", "--quiet")[0] == 0
+    assert run("report", "r")[0] == 0
+    for methods in (["gradient-step"], ["ibp-linf"], ["pgd40-linf"]):
+        norm = [] if methods == ["gradient-step"] else TINY_SWEEP
+        code, _, err = run("sweep", "--run", "r", *norm, "--methods", *methods, "--quiet")
+        assert code == 0, err
+        code, out, err = run("report", "--run", "r")
+        assert code == 0, err
+        assert "report: r/report.html" in out
+
+
+def test_a_report_is_drawn_anew_after_more_was_swept_and_only_then(run, finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "copy")
+    page = tmp_path / "copy" / "report.html"
+    assert run("run", "--run", "copy")[0] == 0
+    before = page.stat().st_mtime_ns
+    assert run("run", "--run", "copy")[0] == 0
+    assert page.stat().st_mtime_ns == before
+    assert run("sweep", "--run", "copy", "--norm", "linf", "--eps", "0.07", "--quiet")[0] == 0
+    assert run("run", "--run", "copy")[0] == 0
+    assert page.stat().st_mtime_ns > before
+    assert "0.07" in page.read_text()
+
+
+@pytest.mark.parametrize("eps", [8 / 255, 1e-9, 0.1, 1 / 3])
+def test_the_recorded_command_gives_back_the_very_same_settings(eps):
+    from robust_mnist.config import SweepSettings, TrainSettings, flags
+
+    sweep = SweepSettings(norm=("linf",), eps=(0.0, eps), methods=("pgd40-linf",), attack_seed=3)
+    train = TrainSettings(sizes=(784, 10), learning_rate=eps, shared_batches=True, seeds=2)
+    command = cli.parse(["run", *flags(sweep), *flags(train)])
+    assert (command.sweep, command.train) == (sweep, train)

@@ -61,19 +61,14 @@ class Counting(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
+# A real training: six records, of which every second is drawn.
 NOTEBOOK = """
-import pandas as pd
-from robust_mnist.figures import LiveCurves
+import robust_mnist as rm
 
-live, rows = LiveCurves(every=2), []
-for epoch in range(10, 60, 10):
-    rows.append({
-        "epoch": epoch, "seed": 0, "train_cross_entropy": 1 / epoch,
-        "valid_cross_entropy": 2 / epoch, "valid_mse": 0.1 / epoch,
-        "valid_accuracy": 1 - 1 / epoch,
-    })
-    live(pd.DataFrame(rows))
-live.finish(pd.DataFrame(rows))
+split = rm.split(rm.load("mnist"), "lab")
+settings = rm.TrainSettings(sizes=(784, 8, 10), epochs=6, record_every=1)
+rm.train(settings, split.train, split.valid, on_record=[rm.LiveCurves(every=2)])
+None
 """
 
 
@@ -83,7 +78,7 @@ def test_a_notebook_sees_the_curves_refreshed_in_place():
     client.execute()
     kinds = [kind for kind, _ in client.seen]
     shown = [content for kind, content in client.seen if kind == "display_data"]
-    assert len(shown) == 3  # after 2, 4 and all 5 records
+    assert len(shown) == 3
     assert all("image/png" in content["data"] for content in shown)
     assert kinds.count("clear_output") == 3
     waits = [content["wait"] for kind, content in client.seen if kind == "clear_output"]

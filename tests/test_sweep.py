@@ -152,13 +152,72 @@ def test_several_seeds_are_the_single_ones_side_by_side(tmp_path, networks, part
     assert len(both.folder.load().radii_of("linf")) == 2
 
 
-def test_a_damaged_cell_is_named(tmp_path, networks, part):
+def stop_after(monkeypatch, count):
+    """Let a sweep die after some cells; returns what undoes it."""
+    from robust_mnist.sweep import _sweep
+
+    ran, real = [], _sweep.run_cell
+
+    def dies(*args):
+        if len(ran) == count:
+            raise KeyboardInterrupt
+        ran.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(_sweep, "run_cell", dies)
+    return lambda: monkeypatch.setattr(_sweep, "run_cell", real)
+
+
+def test_a_damaged_cell_is_named(tmp_path, networks, part, monkeypatch):
     job = task(tmp_path, part, **LINF)
-    cell = job.folder.path / "cells" / "seed-0" / "linf" / "fgsm-linf" / f"{0.02:.17g}.npz"
-    cell.parent.mkdir(parents=True)
+    undo = stop_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(job, {0: networks[0]}, QUIET)
+    undo()
+    (cell,) = (job.folder.path / "cells").rglob("*.npz")
     cell.write_bytes(b"half a ce")
     with pytest.raises(InputError, match="fgsm-linf"):
         sweep_run(job, {0: networks[0]}, QUIET)
+
+
+def test_a_killed_sweep_that_goes_on_with_another_plan_keeps_true_witnesses(
+    tmp_path, networks, part, monkeypatch
+):
+    """A cell holds witnesses relative to the cells before it, so it must not serve another plan."""
+    from robust_mnist.data.pixels import to_float
+    from robust_mnist.sweep import sizes
+
+    undo = stop_after(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(task(tmp_path, part, **LINF), {0: networks[0]}, QUIET)
+    undo()
+    job = task(tmp_path, part, norm=("linf",), eps=(0.05,), methods=("pgd40-linf",))
+    sweep_run(job, {0: networks[0]}, QUIET)
+    upper, witness = job.folder.arrays("radii")["upper/linf"], job.folder.arrays("witnesses")
+    found = np.isfinite(upper)
+    assert found.sum() > 3
+    actual = sizes("linf", to_float(part.images), witness["witness/linf"])
+    assert np.array_equal(actual[found], upper[found])
+
+
+def test_nothing_is_said_of_norms_and_radii_that_no_attack_saw(tmp_path, networks, part):
+    steps = task(tmp_path, part, "steps", methods=("gradient-step",))
+    sweep_run(steps, {0: networks[0]}, QUIET)
+    assert set(steps.folder.rows().kind) == {"step"}
+    proofs = task(tmp_path, part, "proofs", norm=("linf",), eps=(0.02,), methods=("ibp-linf",))
+    sweep_run(proofs, {0: networks[0]}, QUIET)
+    assert "worst" not in set(proofs.folder.rows().kind)
+    both = task(tmp_path, part, "proofs", norm=("linf",), eps=(0.01,), methods=("fgsm-linf",))
+    sweep_run(both, {0: networks[0]}, QUIET)
+    rows = both.folder.rows()
+    assert sorted(rows[rows.kind == "worst"].eps) == [0.0, 0.01]
+
+
+def test_totals_of_a_method_add_up_over_sweeps(tmp_path, networks, part):
+    for eps in (0.02, 0.05):
+        job = task(tmp_path, part, norm=("linf",), eps=(eps,), methods=("fgsm-linf",))
+        sweep_run(job, {0: networks[0]}, QUIET)
+    assert job.folder.info()["cells"]["linf/fgsm-linf"]["cells"] == 2
 
 
 def test_radii_in_memory_bracket_the_truth_of_an_affine_classifier(getkey):

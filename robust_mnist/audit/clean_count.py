@@ -1,5 +1,6 @@
 """G25: accuracy at eps = 0 is the test accuracy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +20,9 @@ def clean_count(evidence: Evidence) -> Finding | None:
     if worst.empty:
         return None
     labels = jnp.asarray(evidence.part.labels, jnp.int32)
-    plain = metrics.evaluate(evidence.model, jnp.asarray(to_float(evidence.part.images)), labels)
+    with jax.default_matmul_precision("highest"):
+        pixels = jnp.asarray(to_float(evidence.part.images))
+        plain = metrics.evaluate(evidence.model, pixels, labels)
     count = round(float(plain["accuracy"]) * len(evidence.part.labels))
     difference = int(np.max(np.abs(worst.correct.to_numpy() - count)))
     return Finding(

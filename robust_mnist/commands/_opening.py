@@ -67,6 +67,20 @@ def settle_sweep(folder: RunFolder, given: SweepSettings, *, named: bool) -> Swe
     )
 
 
+def check_attack_seed(folder: RunFolder, given: SweepSettings) -> None:
+    """Refuse to mix draws: all results of a run come from one attack seed.
+
+    Raises:
+        InputError: The run was attacked with another seed.
+    """
+    held = (folder.info().get("sweep") or {}).get("attack_seed", given.attack_seed)
+    if held != given.attack_seed:
+        raise InputError(
+            f"{folder.path} was attacked with --attack-seed {held}, got {given.attack_seed}; "
+            "train another --out to compare attack seeds"
+        )
+
+
 def settings_of(folder: RunFolder) -> TrainSettings:
     """The settings a run was trained with.
 
@@ -100,7 +114,7 @@ def difference(held: TrainSettings | SweepSettings, given: TrainSettings | Sweep
 
 def _word(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value) or "unset"
+        return ",".join(repr(v) if isinstance(v, float) else str(v) for v in value) or "unset"
     return str(value)
 
 

@@ -20,6 +20,8 @@ def report(command: config.Report) -> Result:
     for folder in folders:
         folder.info()
     default = folders[0].report if len(folders) == 1 else Path("runs/comparison.html")
+    if command.out:
+        _check_out(Path(command.out), overwrite=command.output.overwrite)
     return write(
         folders,
         Path(command.out) if command.out else default,
@@ -28,9 +30,33 @@ def report(command: config.Report) -> Result:
     )
 
 
-def about(folder: RunFolder) -> dict[str, object]:
-    """What is said of a page that stands already."""
-    return {"report": str(folder.report), "published": []}
+def refresh(folder: RunFolder, command: config.Run) -> Result:
+    """Write the page of a run unless it stands already and shows the newest results."""
+    info = folder.info()
+    drawn = [folder.figures / f"{name}.svg" for name in info.get("figures", [])]
+    fresh = info.get("reported") == info.get("swept") and folder.report.is_file()
+    if fresh and drawn and all(path.is_file() for path in drawn) and not command.publish:
+        return Result(f"report: {folder.report}", {"report": str(folder.report), "published": []})
+    made = write(
+        [folder], folder.report, publish=command.publish, overwrite=command.output.overwrite
+    )
+    figures = sorted(path.stem for path in folder.figures.glob("*.svg"))
+    folder.update({"reported": info.get("swept"), "figures": figures})
+    return made
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse to replace anything but a page of ours.
+
+    Raises:
+        InputError: There is a folder, or a file that this program did not write.
+    """
+    if out.is_dir():
+        raise InputError(f"--out names the page to write, got the folder {out}")
+    if out.is_file() and not overwrite:
+        head = out.read_bytes()[:1000]
+        if b'<meta name="generator" content="robust_mnist"' not in head:
+            raise InputError(f"{out} exists and is no page of ours; choose another --out")
 
 
 def write(folders: list[RunFolder], out: Path, *, publish: bool, overwrite: bool) -> Result:

@@ -9,7 +9,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import pandas as pd
 
 from robust_mnist import (
@@ -18,12 +17,11 @@ from robust_mnist import (
     checkpoint,
     config,
     data,
-    metrics,
     sweep as sweeping,
     training,
 )
 from robust_mnist.commands import pages
-from robust_mnist.commands._opening import open_run, settle_sweep
+from robust_mnist.commands._opening import check_attack_seed, open_run, settle_sweep
 from robust_mnist.commands._result import Result
 from robust_mnist.commands._watch import Watch, outcome
 from robust_mnist.config import SweepSettings, TrainSettings, flags
@@ -43,11 +41,8 @@ def run(command: config.Run) -> Result:
     settings = command.sweep if overwrite else settle_sweep(job.folder, command.sweep, named=named)
     sweeping.plan(settings, job.settings.activation)  # wrong names fail before any work
     job.begin(settings, overwrite=overwrite)
-    changed = job.sweep(settings, job.train())
-    if not changed and job.folder.report.is_file() and not command.publish:
-        return outcome(job.folder, Result(f"report: {job.folder.report}", pages.about(job.folder)))
-    made = pages.write([job.folder], job.folder.report, publish=command.publish, overwrite=True)
-    return outcome(job.folder, made)
+    job.sweep(settings, job.train())
+    return outcome(job.folder, pages.refresh(job.folder, command))
 
 
 def train(command: config.Train) -> Result:
@@ -63,6 +58,9 @@ def sweep(command: config.Sweep) -> Result:
     settings, folder = open_run(TrainSettings(), run=command.run, out=None, overwrite=False)
     job = _Job(settings, folder, command.output)
     sweeping.plan(command.sweep, settings.activation)
+    check_attack_seed(folder, command.sweep)
+    if "sweep" not in folder.info():
+        folder.update({"sweep": dataclasses.asdict(command.sweep)})
     job.remember(["sweep", "--run", command.run, *flags(command.sweep)])
     job.sweep(command.sweep, job.train())
     return outcome(folder)
@@ -94,6 +92,9 @@ class _Job:
     @classmethod
     def of(cls, command: config.Run | config.Train) -> "_Job":
         output = command.output
+        if output.overwrite and (command.resume or command.run is not None):
+            other = "--resume" if command.resume else "--run"
+            raise InputError(f"--overwrite starts anew and {other} continues; give one of them")
         opened = open_run(
             command.train, run=command.run, out=command.out, overwrite=output.overwrite
         )
@@ -200,17 +201,16 @@ class _Job:
         )
 
     def _training_rows(self, trained: training.Trained) -> list[Row]:
-        evaluate = eqx.filter_jit(metrics.evaluate)
         rows = []
         for name in ("train", "valid", "test"):
             part = getattr(self.split, name)
-            images, labels = jnp.asarray(to_float(part.images)), jnp.asarray(part.labels, jnp.int32)
+            pixels = to_float(part.images)
             for seed, model in zip(self.seeds, trained.models, strict=True):
-                right = float(evaluate(model, images, labels)["accuracy"]) * len(part.labels)
+                margins, _ = sweeping.judge_batch(model, pixels, part.labels)
                 rows.append(
                     Row(
                         split=name, seed=seed, norm="", eps=None, step=None, method="clean",
-                        kind="training", images=len(part.labels), correct=round(right),
+                        kind="training", images=len(part.labels), correct=int((margins > 0).sum()),
                         seconds=trained.seconds, **self.about,
                     )
                 )  # fmt: skip
@@ -228,12 +228,8 @@ class _Job:
 
     # --- sweeping -----------------------------------------------------------------------------
 
-    def sweep(self, settings: SweepSettings, models: dict[int, AbstractClassifier]) -> bool:
-        """Run the missing cells, then what the report shows of single images, then the audit.
-
-        Returns:
-            Whether anything was missing.
-        """
+    def sweep(self, settings: SweepSettings, models: dict[int, AbstractClassifier]) -> None:
+        """Run the missing cells, then what the report shows of single images, then the audit."""
         task = sweeping.Task(
             folder=self.folder,
             part=self.split.test,
@@ -241,11 +237,12 @@ class _Job:
             attack_seed=settings.attack_seed,
             about=self.about,
         )
-        changed = sweeping.sweep_run(task, models, self.console)
-        complete = (self.folder.path / "panels.npz").is_file() and "audit" in self.folder.info()
-        if changed or not complete:
+        sweeping.sweep_run(task, models, self.console)
+        info = self.folder.info()
+        # What was looked at carries the hash of the radii it was made from.
+        looked = info.get("looked") == info.get("swept")
+        if not looked or not (self.folder.path / "panels.npz").is_file():
             self._look(models[self.seeds[0]])
-        return changed or not complete
 
     def _look(self, model: AbstractClassifier) -> None:
         """Panels and audit, both of the first network."""
@@ -271,4 +268,6 @@ class _Job:
             witnesses=witnesses,
             cells=records.info.get("cells", {}),
         )
-        self.folder.update({"lab_panel": about, "audit": audit.audit(evidence)})
+        findings = audit.audit(evidence)
+        swept = records.info.get("swept")
+        self.folder.update({"lab_panel": about, "audit": findings, "looked": swept})

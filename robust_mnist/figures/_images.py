@@ -8,7 +8,7 @@ from matplotlib.image import AxesImage
 from robust_mnist.figures import _style
 
 
-RIGHT, WRONG = _style.GREEN, _style.RED
+RIGHT, WRONG = _style.GREEN, _style.ALARM
 MARKS = {True: "✓", False: "✗"}
 
 

@@ -30,6 +30,8 @@ PAPER = "#ffffff"
 PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
 BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, _YELLOW, SKY = PALETTE
 
+ALARM = "#c8102e"  # the palette's own red is an orange
+
 # One colour per family of methods: in every figure, and on both of its norms.
 METHODS: dict[str, str] = {
     "clean": GREY,

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robust_mnist.data.pixels import to_float
 from robust_mnist.figures import _curves, _images, _style
 from robust_mnist.figures._chart import Chart
 from robust_mnist.records import Records
@@ -88,7 +89,7 @@ def _column(
         return
     original.set_title(f"{label} → {reached}\nr ≤ {upper:.3g}", loc="center", fontsize=8.5, pad=2)
     _images.show(found, witness, high=1.0)
-    top = _images.show_signed(difference, witness - image.astype(np.float64) / 255)
+    top = _images.show_signed(difference, witness - to_float(image))
     difference.set_xlabel(f"±{top:.2g}", fontsize=8.0, labelpad=2)
 
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 
 SCHEMA = 1
+# `run.json` goes last: without it nobody could tell that the folder was a run.
+FILES = (
+    "report.html", "rows.csv", "history.csv", "radii.npz", "witnesses.npz", "panels.npz",
+    "run.json",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +73,13 @@ class RunFolder:
         files.write_text(self.path / "run.json", json.dumps(info, indent=2) + "\n")
 
     def remove(self) -> None:
-        """Delete the run, and only a run: a folder without `run.json` is left alone."""
-        if self.exists:
-            shutil.rmtree(self.path)
+        """Delete the files of the run; what else lies in its folder stays."""
+        if not self.exists:
+            return
+        for folder in ("model", "checkpoint", "figures", "cells"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+        for file in FILES:
+            (self.path / file).unlink(missing_ok=True)
 
     # --- tables -------------------------------------------------------------------------------
 
@@ -163,7 +172,7 @@ class RunFolder:
     def load(self, *, panels: bool = True) -> "Records":
         """Everything a report needs, in memory; `panels` are for single images only."""
         return Records(
-            name=self.path.name,
+            name=self.path.resolve().name,
             info=self.info(),
             history=self.history(),
             rows=self.rows(),

@@ -58,6 +58,6 @@ def _sweep(records: Records, norm: str, method: str, place: str) -> list[str]:
         norm=(norm,),  # type: ignore[arg-type]
         eps=() if eps == EPS[norm] else eps,
         methods=(method,),
-        attack_seed=records.info["sweep"]["attack_seed"],
+        attack_seed=records.info.get("sweep", {}).get("attack_seed", 0),
     )
     return ["sweep", "--run", place, *flags(settings)]

@@ -50,7 +50,9 @@ def _sweep(records: Records) -> dict[str, Any]:
         rows = records.rows[records.rows["norm"] == table.norm]
         found[f"eps in {norm}"] = [f"{eps:g}" for eps in table.eps]
         found[f"methods in {norm}"] = sorted(set(rows["method"]) - {"all"})
-    return found | ({"attack seed": records.info["sweep"]["attack_seed"]} if found else {})
+    return found | (
+        {"attack seed": records.info.get("sweep", {}).get("attack_seed", 0)} if found else {}
+    )
 
 
 def timings(records: Records) -> list[list[str]]:

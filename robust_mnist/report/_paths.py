@@ -26,6 +26,10 @@ def without_paths(value: Any) -> Any:
 
 
 def _shorten(text: str) -> str:
+    # Commands that made a run one after the other, and files that it was read from.
+    for mark in (" && ", ", "):
+        if mark in text:
+            return mark.join(map(_shorten, text.split(mark)))
     if (name := _last_part(text)) is not None:
         return name
     try:
@@ -41,9 +45,10 @@ def _shorten(text: str) -> str:
 
 
 def _last_part(text: str) -> str | None:
-    """The last part of a text that is an absolute path, or None."""
+    """The last part of a text that is a path from the root, home or above, or None."""
     for kind in (PurePosixPath, PureWindowsPath):
         path = kind(text)
-        if "\n" not in text and path.is_absolute() and path.name:
+        away = path.is_absolute() or (path.parts and path.parts[0] in {"..", "~"})
+        if "\n" not in text and away and path.name not in {"", ".."}:
             return path.name
     return None

@@ -86,7 +86,7 @@ def _check_owner(taken: RunFolder, info: Mapping[str, Any]) -> None:
     if not taken.exists:
         return
     theirs = taken.info()
-    odd = [part for part in ("settings", "data") if theirs.get(part) != info.get(part)]
+    odd = [part for part in ("settings", "sweep", "data") if theirs.get(part) != info.get(part)]
     if odd:
         raise InputError(
             f"{taken.path} holds a run with other {' and '.join(odd)}; "

@@ -65,10 +65,12 @@ def plan(settings: SweepSettings, activation: str) -> Plan:
             known = ", ".join(sorted(CERTIFIERS[method].activations))
             raise InputError(f"{method} knows the activations {known}, got {activation}")
     applies = lambda m: m not in CERTIFIERS or activation in CERTIFIERS[m].activations
+    methods = {
+        norm: tuple(m for m in chosen if norm_of(m) == norm and applies(m)) for norm in norms
+    }
     return Plan(
-        methods={
-            norm: tuple(m for m in chosen if norm_of(m) == norm and applies(m)) for norm in norms
-        },
+        # A norm in which nothing runs is no part of the sweep.
+        methods={norm: found for norm, found in methods.items() if found},
         steps=tuple(m for m in chosen if isinstance(ATTACKS.get(m), AbstractStepAttack)),
-        eps={norm: settings.grid(norm) for norm in norms},
+        eps={norm: settings.grid(norm) for norm, found in methods.items() if found},
     )

@@ -45,7 +45,8 @@ def lab_panel(model: AbstractClassifier, dataset: Dataset) -> tuple[Panels, dict
 
     @eqx.filter_jit
     def look(model: AbstractClassifier, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return model.probabilities(z), metrics.margin(model(z), y)
+        with jax.default_matmul_precision("highest"):
+            return model.probabilities(z), metrics.margin(model(z), y)
 
     gradient = eqx.filter_jit(
         lambda model: jax.grad(lambda z: metrics.cross_entropy(model(z), y))(x)

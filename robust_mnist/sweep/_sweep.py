@@ -1,7 +1,9 @@
 """The sweep of a run: cells of method and radius, each written at once, then merged."""
 
 import dataclasses
+import hashlib
 import shutil
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -99,6 +101,7 @@ class _Network:
             cell for cell in wanted
             if (cell[1] not in steps if not cell[0] else (*cell[:2], _text(cell[2])) not in done)
         ]  # fmt: skip
+        self.plan = f"{zlib.crc32(repr((task.attack_seed, self.missing)).encode()):08x}"
         self.bounds: dict[str, Bounds] = {}
         self.rows: list[Row] = []
         self.cells: dict[str, dict[str, float]] = {}
@@ -133,7 +136,11 @@ class _Network:
 
     def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
         norm = bounds.radii.norm
-        place = RunFolder(self.task.folder.path / "cells" / f"seed-{self.seed}" / norm / method)
+        # A cell keeps witnesses only where it improved on the cells before it, so it is good for
+        # the very same list of cells alone.
+        place = RunFolder(
+            self.task.folder.path / "cells" / self.plan / f"seed-{self.seed}" / norm / method
+        )
         cell = place.arrays(f"{eps:.17g}")
         if not cell:
             with stopwatch() as elapsed:
@@ -171,8 +178,11 @@ class _Network:
         known = {eps for n, _, eps in self.seconds if n == norm} | set(self.task.plan.eps[norm])
         clean = int(np.sum(radii.upper > 0))
         self._row("clean", "", "clean", clean)
+        attacked = [e for n, m, e in self.seconds if n == norm and m in bounds.upper]
         for eps in sorted(known):
-            self._row("worst", norm, "all", int(np.sum(radii.upper > eps)), eps=eps)
+            # Beyond the largest radius an attack ran at, nothing is known from above.
+            if eps <= max(attacked, default=-1.0):
+                self._row("worst", norm, "all", int(np.sum(radii.upper > eps)), eps=eps)
             for method, upper in bounds.upper.items():
                 if eps == 0 or (norm, method, eps) in self.seconds:
                     self._row("attacked", norm, method, int(np.sum(upper > eps)), eps=eps)
@@ -232,6 +242,13 @@ def _write(folder: RunFolder, networks: list[_Network]) -> None:
         for name, totals in network.cells.items():
             old = timings.setdefault(name, dict.fromkeys(totals, 0.0))
             timings[name] = {key: old[key] + value for key, value in totals.items()}
-    folder.update({"cells": timings})
+    for name, totals in folder.info().get("cells", {}).items():
+        new = timings.setdefault(name, {})
+        timings[name] = {key: value + new.get(key, 0.0) for key, value in totals.items()} | {
+            key: value for key, value in new.items() if key not in totals
+        }
+    digest = hashlib.sha256((folder.path / "radii.npz").read_bytes()).hexdigest()
+    folder.update({"cells": timings, "swept": digest})
+    # Rows last: a cell counts as done when its row stands.
     folder.add_rows(table([row for network in networks for row in network.rows]))
     shutil.rmtree(folder.path / "cells", ignore_errors=True)
