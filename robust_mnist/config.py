@@ -51,7 +51,7 @@ def _numbers(
         metavar=f"{kind.__name__.upper()},...",
         instance_from_str=parse,
         is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(map(repr, value))],
+        str_from_instance=lambda value: [numbers(value)],
     )
 
 
@@ -156,6 +156,12 @@ class Output:
     """Show the traceback of an error."""
 
 
+def numbers(values: tuple[float, ...]) -> str:
+    """Numbers parted by commas, short where that gives back the very same float."""
+    # A command has to reproduce its radii to the last bit.
+    return ",".join(f"{v:g}" if float(f"{v:g}") == v else repr(v) for v in values)
+
+
 def flags(settings: object) -> list[str]:
     """The command-line words that differ from the defaults: what reproduces these settings."""
     words: list[str] = []
@@ -165,8 +171,7 @@ def flags(settings: object) -> list[str]:
             continue
         words.append(f"--{field.name.replace('_', '-')}")
         if field.name in {"sizes", "eps"}:
-            # `repr` gives back the very same float: a command has to reproduce its radii.
-            words.append(",".join(map(repr, value)))
+            words.append(numbers(value))
         elif not isinstance(value, bool):
             words.extend(str(item) for item in (value if isinstance(value, tuple) else (value,)))
     return words

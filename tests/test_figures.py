@@ -16,6 +16,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from robust_mnist import statistics
+from robust_mnist.data.pixels import to_float
 from robust_mnist.figures import FIGURES, OVERLAYS, _curves, _images, _style, plot, save, svg
 from robust_mnist.figures.training import METRICS, training_curves
 
@@ -387,7 +388,7 @@ def test_the_gallery_shows_original_witness_and_difference(drawn, records):
     found = records.panels["gallery/linf/witnesses"][0].reshape(28, 28)
     np.testing.assert_array_equal(original.images[0].get_array(), image)
     np.testing.assert_array_equal(witness.images[0].get_array(), found)
-    np.testing.assert_allclose(difference.images[0].get_array(), found - image / 255)
+    np.testing.assert_allclose(difference.images[0].get_array(), found - to_float(image))
     radius = records.panels["gallery/linf/upper"][0]
     assert f"r ≤ {radius:.3g}" in original.get_title()
 

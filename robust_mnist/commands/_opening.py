@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from robust_mnist.config import SweepSettings, TrainSettings, restore
+from robust_mnist.config import SweepSettings, TrainSettings, numbers, restore
 from robust_mnist.errors import InputError
 from robust_mnist.records import RunFolder
 
@@ -114,7 +114,8 @@ def difference(held: TrainSettings | SweepSettings, given: TrainSettings | Sweep
 
 def _word(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(repr(v) if isinstance(v, float) else str(v) for v in value) or "unset"
+        words = [numbers((v,)) if isinstance(v, float) else str(v) for v in value]
+        return ",".join(words) or "unset"
     return str(value)
 
 
