@@ -1,7 +1,5 @@
 """Messages about mistakes of the user."""
 
-import pickle
-
 import pytest
 
 from robust_mnist.errors import InputError, closest, unknown
@@ -9,10 +7,6 @@ from robust_mnist.errors import InputError, closest, unknown
 
 def test_a_message_is_a_single_line_whatever_it_quotes():
     assert str(InputError("folder\nwith\r\nline ends\u2028: bad")) == "folder with line ends : bad"
-
-
-def test_an_input_error_survives_pickling():
-    assert str(pickle.loads(pickle.dumps(InputError("bad flag")))) == "bad flag"
 
 
 def test_a_message_names_the_kind_the_name_the_choices_and_the_closest():
