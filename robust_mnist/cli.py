@@ -13,12 +13,12 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
 
-from robust_mnist.config import COMMANDS
+from robust_mnist.config import BENCH, COMMANDS
 from robust_mnist.errors import InputError, unknown
 
 
@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the program's name; by default those of this process.
 
     Returns:
-        0 done, 1 failure, 2 bad input, 130 interrupted and resumable.
+        0 done, 1 failure, 2 bad input, 3 regression, 4 baseline missing or not comparable, 5 wrong
+        device, 130 interrupted and resumable.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return DONE
         return _run(command)
     except InputError as error:
-        return _fail(BAD_INPUT, str(error), debug=debug)
+        return _fail(error.exit_code, str(error), debug=debug)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted; the same command continues", debug=debug)
     except BrokenPipeError:
@@ -53,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         return _fail(BAD_INPUT, f"{error.filename}: {error.strerror}", debug=debug)
     except Exception as error:  # noqa: BLE001 the last resort: one line, and --debug for the rest
-        return _fail(_code(error), _describe(error), debug=debug)
+        text = " ".join(str(error).split())
+        if hasattr(error, "exit_code"):  # it was foreseen, and says all there is to say
+            return _fail(error.exit_code, text, debug=debug)
+        where = f"{type(error).__name__}: {text} (--debug shows where)"
+        return _fail(FAILURE, where, debug=debug)
 
 
 def parse(words: Sequence[str]) -> Any:
@@ -62,15 +67,21 @@ def parse(words: Sequence[str]) -> Any:
     Raises:
         InputError: A command, a flag or a value is wrong.
     """
-    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-        raise unknown("command", words[0], COMMANDS)
-    named = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items())
+    if words and words[0] == "bench":
+        return _parse(words[1:], BENCH, "robust-mnist bench")
+    return _parse(words, COMMANDS, "robust-mnist")
+
+
+def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> Any:
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        raise unknown("command", words[0], commands)
+    named = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
                 functools.reduce(operator.or_, named),  # type: ignore[call-overload]
-                prog="robust-mnist",
+                prog=program,
                 description=DESCRIPTION,
                 args=list(words),
                 config=(
@@ -114,18 +125,7 @@ def _run(command: Any) -> int:
     else:
         sys.stdout.write(result.text.rstrip("\n") + "\n")
     sys.stdout.flush()
-    return DONE
-
-
-def _code(error: Exception) -> int:
-    return INTERRUPTED if type(error).__name__ == "Interrupted" else FAILURE
-
-
-def _describe(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if type(error).__name__ in {"Interrupted", "Contradiction"}:
-        return text
-    return f"{type(error).__name__}: {text} (--debug shows where)"
+    return int(result.exit_code)
 
 
 def _fail(code: int, message: str, *, debug: bool) -> int:

@@ -254,6 +254,82 @@ class Devices:
     output: Output = Output()
 
 
+# Where `nox -s bench` saves its results, one folder per environment key.
+BENCH_FOLDER = "reports/data/bench"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Compare timings: `robust-mnist bench --help` lists the commands."""
+
+    output: Output = Output()
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrate:
+    """Measure the noise of this machine by comparing the code with itself."""
+
+    launches: int = 12
+    """Fresh processes to run."""
+    quick: bool = False
+    """Only the short list of benchmarks."""
+    out: str = BENCH_FOLDER
+    """Folder of the environment keys, in which calibration.json is written."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require(self.launches >= 4, "--launches must be at least 4", self.launches)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Tell whether B is slower than A, with statistics; exit code 3 if it is."""
+
+    a: tyro.conf.Positional[str]
+    """The baseline: a result file, a folder of them, a folder with the code, or a git revision."""
+    b: tyro.conf.Positional[str]
+    """The candidate, likewise."""
+    quick: bool = False
+    """Only the short list of benchmarks: a launch takes at most 30 s."""
+    pairs: int | None = None
+    """Pairs of launches to add to those already measured; by default 6, if there are none."""
+    strict: bool = False
+    """Exit with code 3 as well if any verdict is INCONCLUSIVE."""
+    calibration: str = BENCH_FOLDER
+    """Folder of the environment keys, in which calibration.json is looked for."""
+    out: str = "runs/bench/compare"
+    """Folder that keeps the launches of two revisions, so that further pairs add to them."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        valid = self.pairs is None or self.pairs >= 1
+        _require(valid, "--pairs must be at least 1", self.pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Accelerators:
+    """Compare devices: one table, figures, and how far their numbers agree."""
+
+    files: tyro.conf.Positional[tuple[str, ...]] = (BENCH_FOLDER,)
+    """Result files, or folders of them; the first CPU among them is the baseline."""
+    out: str = "runs/bench/accelerators"
+    """Folder of the page, the table and the figures."""
+    output: Output = Output()
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """Show how each benchmark moved within one environment, with its change points."""
+
+    folder: tyro.conf.Positional[str] = BENCH_FOLDER
+    """Folder of result files."""
+    key: str | None = None
+    """Environment key; needed where the folder holds several."""
+    out: str = "runs/bench/history"
+    """Folder of the table and the figure."""
+    output: Output = Output()
+
+
 COMMANDS: dict[str, type] = {
     "run": Run,
     "train": Train,
@@ -262,6 +338,13 @@ COMMANDS: dict[str, type] = {
     "data": Data,
     "methods": Methods,
     "devices": Devices,
+    "bench": Bench,
+}
+BENCH: dict[str, type] = {
+    "calibrate": Calibrate,
+    "compare": Compare,
+    "accelerators": Accelerators,
+    "history": History,
 }
 
 

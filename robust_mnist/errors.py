@@ -7,13 +7,21 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """Something the user gave is wrong: a flag, a name, a file.
 
-    The command line prints the message, which is always a single line, and exits with status 2;
-    anything that is not an `InputError` is a bug or a failure of the run and keeps its traceback.
+    The command line prints the message, which is always a single line, and exits with
+    `exit_code`; an error without one is a bug or a failure of the run.
     """
+
+    exit_code = 2
 
     def __init__(self, message: str) -> None:
         # Paths and cells of broken files may hold line ends of their own.
         super().__init__(" ".join(message.splitlines()))
+
+
+class NotComparable(InputError):
+    """Two results cannot be compared: one is missing, or they were measured by different rules."""
+
+    exit_code = 4
 
 
 def closest(name: str, choices: Iterable[str]) -> str:

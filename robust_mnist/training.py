@@ -38,6 +38,8 @@ Record = dict[str, float]
 class Interrupted(Exception):  # noqa: N818
     """Training was asked to stop and left a checkpoint on a record boundary."""
 
+    exit_code = 130
+
 
 class State(eqx.Module):
     """Everything training changes, with a leading axis of networks on every array."""

@@ -16,6 +16,10 @@ _HANDLERS = {
     config.Data: ("lists", "data"),
     config.Methods: ("lists", "methods"),
     config.Devices: ("lists", "devices"),
+    config.Calibrate: ("timings", "calibrate"),
+    config.Compare: ("timings", "compare"),
+    config.Accelerators: ("timings", "accelerators"),
+    config.History: ("timings", "history"),
 }
 
 

@@ -12,10 +12,12 @@ class Result:
     Attributes:
         text: What a person reads on stdout.
         data: The same as JSON values, for `--json`.
+        exit_code: 0, or what a verdict asks for.
     """
 
     text: str
     data: Any
+    exit_code: int = 0
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -8,3 +8,9 @@ from robust_mnist.records._rows import (
     commit as commit,
     table as table,
 )
+from robust_mnist.records._timings import (
+    TIMINGS_SCHEMA as TIMINGS_SCHEMA,
+    Timing as Timing,
+    Timings as Timings,
+    read_timings as read_timings,
+)

@@ -12,6 +12,8 @@ from robust_mnist import statistics
 class Contradiction(RuntimeError):  # noqa: N818 it is what it says, not a mistake of the user
     """A certificate and an attack exclude each other: one of the two is wrong."""
 
+    exit_code = 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Radii:
