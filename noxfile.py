@@ -9,7 +9,6 @@ them installs JAX's wheels for that CUDA.
 """
 
 import argparse
-import datetime as dt
 import os
 import re
 import shutil
@@ -107,26 +106,15 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True, default=False)
 def bench(session: nox.Session) -> None:
-    """Time the hot paths and save one JSON file in runs/bench.
+    """Time the hot paths and save one JSON file in reports/data/bench/<environment key>.
 
-    Choose the accelerator with JAX_PLATFORMS, and its wheel with `-- --extra cuda13`. This only
-    records; nothing is compared.
+    Choose the accelerator with JAX_PLATFORMS, and its wheel with `-- --extra cuda13`. With
+    `-- --quick` the short list is run, and its result kept in runs/bench. Compare results with
+    `robust-mnist bench`.
     """
     extra, args = split_extra(session.posargs)
     session.install("-e", f".{extra}", *group("bench"))
-    folder = Path("runs/bench")
-    folder.mkdir(parents=True, exist_ok=True)
-    now = dt.datetime.now(dt.UTC)
-    result = folder / f"{now:%Y%m%dT%H%M%SZ}.json"
-    session.run(
-        "python",
-        "-m",
-        "pytest",
-        "benchmarks",
-        "--benchmark-only",
-        f"--benchmark-json={result}",
-        *args,
-    )
+    session.run("python", "-m", "pytest", "benchmarks", "--benchmark-only", *args)
 
 
 @nox.session(default=False)

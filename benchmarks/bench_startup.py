@@ -1,5 +1,6 @@
 """Start-up: each time a fresh process, its files in the system's cache already."""
 
+import itertools
 import subprocess
 import sys
 
@@ -27,6 +28,19 @@ def bench_import(time_call, module, jax):
     code = f"import {module}, sys; print('jax' in sys.modules)"
     printed = time_call(lambda: python("-c", code), rounds=5)
     assert printed == f"{jax}\n"
+
+
+def bench_first_record(time_call, tmp_path):
+    """From the command to the first record of a training, its programs compiled before."""
+    number = itertools.count()
+
+    def train():
+        out = tmp_path / str(next(number))
+        python("-m", "robust_mnist", "train", "--epochs", "10", "--out", str(out), "--quiet")
+        return out
+
+    out = time_call(train, rounds=5)
+    assert len((out / "history.csv").read_text().splitlines()) == 2
 
 
 def python(*words):

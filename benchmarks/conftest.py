@@ -1,32 +1,58 @@
 """What every benchmark shares: the right device, real images, and a clock that waits for both.
 
 A benchmark checks its result after the clock has stopped, so that work left out is no speed-up.
+
+What a result file says of a benchmark, in `extra_info`, each where it applies:
+
+- `items`, `bytes`, `flops` and the same `_per_s`: what a call does, and the rate of the median
+  round. Arithmetic is that of the matrix products.
+- `peak_share`: of the rate of a large square product on this machine; `own_peak_share`: of the
+  rate of the benchmark's own products, each alone.
+- `trace_s`, `lower_s`, `compile_s`, `first_call_s`: what the first result takes. `compilations`:
+  how many programs are compiled for it.
+- `operations`, `argument_bytes`, `output_bytes`, `temporary_bytes`, `peak_bytes`: the compiled
+  program.
+- `image_evaluations`: the cost of an attack in forward passes of one image.
+- `amortised_s`: a call in a row of calls that nobody waits for, where a round waits for each.
+- `logits`, `flags`, `near_zero`, `robust_accuracy`, `eps`, `accuracy`: what came out, of the same
+  network on every machine.
 """
 
+import datetime as dt
 import os
-import time
+from pathlib import Path
 
 import jax
 import pytest
 
-from robust_mnist import data, training
-from robust_mnist.bench import compile_in_stages, environment, environment_key, wrong_device
+from robust_mnist import checkpoint, data
+from robust_mnist.bench import (
+    compile_in_stages,
+    environment,
+    environment_key,
+    measure_peaks,
+    own_rate,
+    wrong_device,
+)
 from robust_mnist.clock import stopwatch
-from robust_mnist.config import TrainSettings
+from robust_mnist.config import BENCH_FOLDER
+from robust_mnist.records import TIMINGS_SCHEMA
 
 
+HERE = Path(__file__).parent
 WRONG_DEVICE = 5
 # What `--quick` runs, one of each topic, and in at most how many rounds.
 QUICK = (
     "bench_training.py::bench_training[1-network]",
     "bench_inference.py::bench_inference[1024]",
     "bench_attacks.py::bench_ball_attack[pgd40-linf]",
+    "bench_attacks.py::bench_break[pgd40-linf]",
     "bench_certifiers.py::bench_certifier[ibp-linf]",
-    "bench_loading.py::bench_load",
     "bench_startup.py::bench_help",
 )
 QUICK_ROUNDS = 10
 LOAD = pytest.StashKey[list[float]]()
+PEAKS = pytest.StashKey[dict]()
 RATES = pytest.StashKey[dict[str, dict]]()
 
 
@@ -34,6 +60,7 @@ def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="run the short list, in fewer rounds")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     if complaint := wrong_device(os.environ.get("JAX_PLATFORMS", "")):
         pytest.exit(complaint, returncode=WRONG_DEVICE)
@@ -42,6 +69,18 @@ def pytest_configure(config):
     # Before the benchmarks are a load of their own; Windows has none to tell.
     config.stash[LOAD] = list(os.getloadavg()) if hasattr(os, "getloadavg") else []
     config.stash[RATES] = {}
+    off = config.option.benchmark_disable or config.option.collectonly
+    config.stash[PEAKS] = {} if off else measure_peaks()
+    if config.option.benchmark_json is None and not off:
+        # Results worth keeping go where the history is; the short list is for the moment.
+        folder = Path("runs/bench" if config.option.quick else BENCH_FOLDER)
+        now = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}.json"
+        config.option.benchmark_json = HERE.parent / folder / environment_key(environment()) / now
+
+
+def pytest_benchmark_update_json(config):
+    # The folder is made when there is something to put into it.
+    config.option.benchmark_json.parent.mkdir(parents=True, exist_ok=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -62,7 +101,14 @@ def pytest_benchmark_update_machine_info(config, machine_info):
     for private in ("node", "release"):
         machine_info.pop(private)
     about = environment()
-    machine_info.update(about, key=environment_key(about), load_average=config.stash[LOAD])
+    machine_info.update(
+        about,
+        schema=TIMINGS_SCHEMA,
+        key=environment_key(about),
+        quick=config.option.quick,
+        load_average=config.stash[LOAD],
+        peaks=config.stash[PEAKS],
+    )
 
 
 def pytest_benchmark_update_commit_info(commit_info):
@@ -75,10 +121,20 @@ def pytest_terminal_summary(terminalreporter, config):
         return
     width = max(map(len, rates))
     terminalreporter.section("throughput")
+    peaks = config.stash[PEAKS]
+    bfloat16 = peaks["matmul_bfloat16"]
+    terminalreporter.write_line(
+        f"this machine: {peaks['matmul_float32'] / 1e9:,.1f} GFLOP/s in float32, "
+        + (f"{bfloat16 / 1e9:,.1f} in bfloat16, " if bfloat16 else "")
+        + f"{peaks['triad'] / 1e9:,.1f} GB/s, {peaks['dispatch_s'] * 1e6:.1f} us to dispatch; "
+        "shares are of the rate of a benchmark's own products, then of a large square one\n"
+    )
     for name, facts in rates.items():
         flops = f"{facts['flops_per_s'] / 1e9:10,.1f} GFLOP/s" if "flops_per_s" in facts else ""
+        if "own_peak_share" in facts:
+            flops += f" {facts['own_peak_share']:4.0%} {facts["peak_share"] or 0:4.0%}"
         compiled = f"{facts['compile_s']:6.2f} s compiling" if "compile_s" in facts else ""
-        line = f"{name:{width}}  {facts['items_per_s']:14,.0f} items/s {flops:18} {compiled}"
+        line = f"{name:{width}}  {facts['items_per_s']:14,.0f} items/s {flops:28} {compiled}"
         terminalreporter.write_line(line.rstrip())
 
 
@@ -86,21 +142,23 @@ def pytest_terminal_summary(terminalreporter, config):
 def time_call(benchmark, request):
     """Time `call()`, which has to wait for its own result.
 
-    Saves how long the very first call took; and of everything counted, such as `items=1000`, the
-    count and how many the median round did per second.
+    Of everything counted, such as `items=1000`, the count is saved and how many the median round
+    did per second. `compiles` is for calls that a user makes once, compilation and all.
     """
     quick = request.config.getoption("--quick")
 
-    def run(call, *, rounds, iterations=1, **counts):
-        start = time.perf_counter()
-        call()
-        benchmark.extra_info["first_call_s"] = time.perf_counter() - start
-        call()  # some things are set up on the second call
+    def run(call, *, rounds, iterations=1, compiles=False, **counts):
+        with stopwatch() as first:
+            call()
+        benchmark.extra_info["first_call_s"] = first.seconds + first.compile_seconds
+        benchmark.extra_info["compilations"] = first.compilations
+        if not compiles:
+            call()  # some things are set up on the second call
         # Fixed rounds: the automatic number is taken from one call, however slow that one was.
         rounds = min(rounds, QUICK_ROUNDS) if quick else rounds
         with stopwatch() as elapsed:
             out = benchmark.pedantic(call, rounds=rounds, iterations=iterations)
-        assert elapsed.compile_seconds == 0, "something was compiled while the clock ran"
+        assert compiles or elapsed.compilations == 0, "something was compiled while the clock ran"
         facts = {name: count for name, count in counts.items() if count}
         if benchmark.stats is not None:  # None under --benchmark-disable
             median = benchmark.stats.stats.median
@@ -114,24 +172,31 @@ def time_call(benchmark, request):
 
 
 @pytest.fixture
-def time_compiled(benchmark, time_call):
+def time_compiled(benchmark, request, time_call):
     """Time `function(*args)`, compiled, on arrays that are on the device before the clock starts.
 
-    Saves what compilation took, stage by stage. `first_call_s` is what a user waits for the first
-    result: compilation and one call.
+    `first_call_s` is what a user waits for the first result: compilation and one call.
     """
 
-    def run(function, *args, items, rounds=30, iterations=1):
+    def run(function, *args, items, rounds=30, iterations=1, dtype="float32"):
         args = jax.block_until_ready(jax.device_put(args))
-        program = compile_in_stages(function, *args)
+        with stopwatch() as compiling:
+            program = compile_in_stages(function, *args)
         stages = {name: getattr(program, name) for name in ("trace_s", "lower_s", "compile_s")}
         # JAX returns before the device is done, so waiting is part of the call.
         call = lambda: jax.block_until_ready(program.call(*args))
         out = time_call(
             call, items=items, rounds=rounds, iterations=iterations, flops=program.flops
         )
-        benchmark.extra_info.update(stages)
-        benchmark.extra_info["first_call_s"] += sum(stages.values())
+        facts = benchmark.extra_info
+        facts.update(stages, operations=program.operations, **program.memory)
+        facts["first_call_s"] += sum(stages.values())
+        facts["compilations"] += compiling.compilations
+        if "flops_per_s" in facts:
+            facts["peak_share"] = (
+                facts["flops_per_s"] / request.config.stash[PEAKS][f"matmul_{dtype}"]
+            )
+            facts["own_peak_share"] = facts["flops_per_s"] / own_rate(program.jaxpr, dtype)
         return out
 
     return run
@@ -148,6 +213,9 @@ def split(mnist):
 
 
 @pytest.fixture(scope="session")
-def network(split):
-    """A network of the lab's sizes, trained long enough to be right about most images."""
-    return training.train(TrainSettings(epochs=10), split.train, split.valid).models[0]
+def network():
+    """The network of the lab, trained once: the same numbers on every machine.
+
+    Written by `robust-mnist run --out runs/lab`, from runs/lab/model/seed-0.safetensors.
+    """
+    return checkpoint.load_model(HERE / "network.safetensors")

@@ -14,12 +14,15 @@ import jax
 
 _STAGES = ("jaxpr_trace_duration", "jaxpr_to_mlir_module_duration", "backend_compile_duration")
 _intervals: list[tuple[float, float]] = []
+_compiled: list[float] = []  # when
 
 
 def _listen(event: str, duration_secs: float, **_: str | int) -> None:
     if event.endswith(_STAGES):
         now = time.perf_counter()
         _intervals.append((now - duration_secs, now))
+        if event.endswith(_STAGES[-1]):
+            _compiled.append(now)
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)
@@ -32,10 +35,12 @@ class Elapsed:
     Attributes:
         seconds: Wall time without compilation.
         compile_seconds: Time in which JAX was tracing, lowering or compiling.
+        compilations: Programs that were compiled, or read from a cache of compiled ones.
     """
 
     seconds: float = 0.0
     compile_seconds: float = 0.0
+    compilations: int = 0
 
 
 @contextlib.contextmanager
@@ -47,11 +52,13 @@ def stopwatch() -> Iterator[Elapsed]:
     """
     elapsed = Elapsed()
     _intervals.clear()
+    _compiled.clear()
     start = time.perf_counter()
     yield elapsed
     end = time.perf_counter()
     elapsed.compile_seconds = _union(start, end)
     elapsed.seconds = end - start - elapsed.compile_seconds
+    elapsed.compilations = len(_compiled)
 
 
 def _union(start: float, end: float) -> float:

@@ -88,6 +88,8 @@ class TrainSettings:
     """RMSProp's stabiliser."""
     delta_outside_root: bool = False
     """Add delta to the root instead of under it: g / (sqrt(r) + delta)."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Numbers in the products of training; with bf16, weights and updates stay float32."""
     record_every: int = 10
     """Epochs between two rows of the history."""
     seed: int = 0

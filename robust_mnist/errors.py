@@ -18,7 +18,7 @@ class InputError(ValueError):
         super().__init__(" ".join(message.splitlines()))
 
 
-class NotComparable(InputError):
+class NotComparable(InputError):  # noqa: N818 it says what it is
     """Two results cannot be compared: one is missing, or they were measured by different rules."""
 
     exit_code = 4

@@ -6,6 +6,14 @@ import pathlib
 import tempfile
 from collections.abc import Iterator
 
+import platformdirs
+
+
+def cache_folder() -> pathlib.Path:
+    """Where downloads and compiled programs are kept: as the environment says, or as is usual."""
+    named = os.environ.get("ROBUST_MNIST_CACHE") or platformdirs.user_cache_dir("robust_mnist")
+    return pathlib.Path(named).expanduser()
+
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:

@@ -12,9 +12,9 @@ import pytest
 from data_files import complaint, some_arrays, write_idx
 
 from robust_mnist.data import DATASETS, _download, _streams, load
-from robust_mnist.data._download import cache_folder
 from robust_mnist.data._source import NAMES, Download
 from robust_mnist.data._streams import content_sha256, file_sha256
+from robust_mnist.files import cache_folder
 
 
 ARRAYS = some_arrays(40, 10)
@@ -261,10 +261,9 @@ def test_a_cache_that_cannot_be_written_to_is_told(make, tmp_path):
 
 def test_the_environment_chooses_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("ROBUST_MNIST_CACHE", str(tmp_path))
-    assert cache_folder(None) == tmp_path
-    assert cache_folder(tmp_path / "chosen") == tmp_path / "chosen"
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("ROBUST_MNIST_CACHE")
-    assert cache_folder(None).name == "robust_mnist"
+    assert cache_folder().name == "robust_mnist"
 
 
 def test_nothing_is_printed_where_there_is_no_terminal(make, capfd):

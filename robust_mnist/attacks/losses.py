@@ -4,7 +4,6 @@ import abc
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from robust_mnist import metrics
@@ -60,4 +59,4 @@ class Toward(AbstractLoss):
     target: Int[Array, ""]
 
     def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
-        return jnp.take(logits, self.target) - jnp.take(logits, y)
+        return metrics.logit_of(logits, self.target) - metrics.logit_of(logits, y)

@@ -6,5 +6,6 @@ from robust_mnist.bench._environment import (
     environment as environment,
     environment_key as environment_key,
 )
-from robust_mnist.bench._flops import matmul_flops as matmul_flops
+from robust_mnist.bench._flops import matmul_flops as matmul_flops, products as products
+from robust_mnist.bench._peaks import measure_peaks as measure_peaks, own_rate as own_rate
 from robust_mnist.bench._stages import Program as Program, compile_in_stages as compile_in_stages

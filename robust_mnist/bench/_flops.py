@@ -4,12 +4,31 @@ XLA's own `cost_analysis` counts the body of a scan once, however often it runs:
 would seem to cost as much as one.
 """
 
+import collections
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jax.extend import core
 
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """The shape of a matrix product: `batch` times (rows, inner) by (inner, columns)."""
+
+    batch: int
+    rows: int
+    inner: int
+    columns: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: a multiplication and an addition each."""
+        return 2 * self.batch * self.rows * self.inner * self.columns
+
+
+Counts = collections.Counter[Product]
 
 # What runs the program inside it exactly once.
 _ONCE = frozenset(
@@ -33,44 +52,61 @@ def matmul_flops(program: core.ClosedJaxpr) -> int | None:
         None where the number depends on the data or is hidden: a `while` loop, branches that
         differ, a convolution, a kernel of its own.
     """
+    found = products(program)
+    if found is None:
+        return None
+    return sum(product.flops * count for product, count in found.items())
+
+
+def products(program: core.ClosedJaxpr) -> Counts | None:
+    """Every shape of matrix product and how often it is computed; None where that is unknown."""
     return _total(program.jaxpr)
 
 
-def _total(jaxpr: core.Jaxpr) -> int | None:
-    counts = [_count(equation) for equation in jaxpr.eqns]
-    return _add(counts)
+def _total(jaxpr: core.Jaxpr) -> Counts | None:
+    return _add([_count(equation) for equation in jaxpr.eqns])
 
 
-def _count(equation: core.JaxprEqn) -> int | None:
+def _count(equation: core.JaxprEqn) -> Counts | None:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
-        return _product(equation)
+        return Counts([_product(equation)])
     if name in _OPAQUE:
         return None
     inner = [_total(jaxpr) for jaxpr in core.jaxprs_in_params(params)]
-    if not any(count != 0 for count in inner):
-        return 0  # such as the comparison inside a sort
+    if all(counts is not None and not counts for counts in inner):
+        return Counts()  # such as the comparison inside a sort
     return _repeat(name, params, inner)
 
 
-def _repeat(name: str, params: Mapping[str, Any], inner: list[int | None]) -> int | None:
+def _repeat(name: str, params: Mapping[str, Any], inner: list[Counts | None]) -> Counts | None:
     total = _add(inner)
     if total is None:
         return None
     if name == "scan":
-        return int(params["length"]) * total
+        return Counts({product: int(params["length"]) * n for product, n in total.items()})
     if name == "cond":
-        return inner[0] if len(set(inner)) == 1 else None
+        return inner[0] if all(counts == inner[0] for counts in inner) else None
     return total if name in _ONCE else None
 
 
-def _product(equation: core.JaxprEqn) -> int:
-    (contracted, _), _ = equation.params["dimension_numbers"]
-    left: Any = equation.invars[0].aval  # an array, but the type does not say so
-    out: Any = equation.outvars[0].aval
-    return 2 * math.prod(left.shape[axis] for axis in contracted) * math.prod(out.shape)
+def _product(equation: core.JaxprEqn) -> Product:
+    contracted, batched = equation.params["dimension_numbers"]
+    left: Any = equation.invars[0].aval  # arrays, but the type does not say so
+    right: Any = equation.invars[1].aval
+    free = lambda array, axes: _size(array, set(range(array.ndim)) - {*axes})
+    return Product(
+        batch=_size(left, batched[0]),
+        rows=free(left, (*contracted[0], *batched[0])),
+        inner=_size(left, contracted[0]),
+        columns=free(right, (*contracted[1], *batched[1])),
+    )
 
 
-def _add(counts: list[int | None]) -> int | None:
+def _size(array: Any, axes: Iterable[int]) -> int:
+    return math.prod(array.shape[axis] for axis in axes)
+
+
+def _add(counts: list[Counts | None]) -> Counts | None:
     known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+    return sum(known, Counts()) if len(known) == len(counts) else None

@@ -22,6 +22,7 @@ from robust_mnist import (
 )
 from robust_mnist.commands import pages
 from robust_mnist.commands._opening import check_attack_seed, open_run, settle_sweep
+from robust_mnist.commands._programs import keep_programs
 from robust_mnist.commands._result import Result
 from robust_mnist.commands._watch import Watch, outcome
 from robust_mnist.config import SweepSettings, TrainSettings, flags
@@ -75,6 +76,7 @@ class _Job:
         folder: RunFolder,
         output: config.Output,
     ) -> None:
+        keep_programs()
         self.settings, self.folder = settings, folder
         self.console = Console(quiet=output.quiet)
         # Names are checked before data are read, and data before a folder is touched.

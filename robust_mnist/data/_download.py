@@ -1,6 +1,5 @@
 """Fetching the files of a dataset: several mirrors, checked content, nothing half done."""
 
-import os
 import pathlib
 
 import pooch  # type: ignore[import-untyped]
@@ -15,14 +14,6 @@ from robust_mnist.files import writing
 
 LARGEST = 2**27  # bytes of one download; the largest file known here has 26 million
 PIECE = 2**15  # bytes taken from the network at a time
-
-
-def cache_folder(chosen: pathlib.Path | None) -> pathlib.Path:
-    """Where downloads are kept: as chosen, else as the environment says, else the usual place."""
-    if chosen is not None:
-        return chosen
-    named = os.environ.get("ROBUST_MNIST_CACHE") or pooch.os_cache("robust_mnist")
-    return pathlib.Path(named).expanduser()
 
 
 def fetch(source: Download, name: str, folder: pathlib.Path) -> pathlib.Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from robust_mnist.data import idx
 from robust_mnist.data._dataset import Dataset
+from robust_mnist.files import cache_folder
 
 
 # The four files of MNIST and of every dataset made to replace it.
@@ -102,9 +103,7 @@ class Download(AbstractSource):
 
     @property
     def origin(self) -> str:
-        from robust_mnist.data import _download  # noqa: PLC0415
-
-        folders = [_download.cache_folder(self.cache) / self.name]
+        folders = [(self.cache or cache_folder()) / self.name]
         folders += [self.local] if self.local else []
         held = [f for f in folders if all((f / name).is_file() for name in NAMES)]
         return str(held[0]) if held else f"download from {' or '.join(self.mirrors)}"
@@ -113,7 +112,7 @@ class Download(AbstractSource):
         # Imported here: it takes a tenth of a second that only downloads should cost.
         from robust_mnist.data import _download  # noqa: PLC0415
 
-        folder = _download.cache_folder(self.cache) / self.name
+        folder = (self.cache or cache_folder()) / self.name
         paths = [_download.fetch(self, name, folder) for name in NAMES]
         return read_four(self.name, paths, origin=str(paths[0].parent))
 

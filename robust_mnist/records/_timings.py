@@ -103,8 +103,8 @@ def _read(path: Path) -> Timings:
             raise InputError(f"{path} is no result of nox -s bench: its machine has no schema")
         if schema != TIMINGS_SCHEMA:
             raise NotComparable(
-                f"{path} has schema {schema!r}, this version reads {TIMINGS_SCHEMA}; run both sides "
-                "with the same version of the benchmarks"
+                f"{path} has schema {schema!r}, this version reads {TIMINGS_SCHEMA}; run both "
+                "sides with the same version of the benchmarks"
             )
         timings = [_timing(benchmark) for benchmark in content["benchmarks"]]
         return Timings(
