@@ -90,13 +90,11 @@ def bench_evaluation(time_call, network, split):
     """What `robust-mnist run` does by default in both norms, without its figures and files."""
 
     def evaluate():
-        key = jax.random.key(0)
-        return [
-            sweep.radii(
-                network, split.test, norm=norm, methods=METHODS[norm], eps=EPS[norm], key=key
-            )
-            for norm in EPS
-        ]
+        run = lambda norm: sweep.radii(
+            network, split.test, norm=norm, methods=METHODS[norm], eps=EPS[norm],
+            key=jax.random.key(0),
+        )  # fmt: skip
+        return [run(norm) for norm in EPS]
 
     linf, l2 = time_call(evaluate, items=len(split.test.labels), rounds=1, compiles=True)
     assert 0.05 < linf.attacked_accuracy([0.05])[0] < 0.6
