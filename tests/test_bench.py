@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -260,6 +261,59 @@ def test_what_only_the_data_or_xla_know_has_no_count(function, expected):
     assert flops_of(function, jax.ShapeDtypeStruct((3, 3), jnp.float32)) == expected
 
 
+def test_products_are_told_apart_by_shape_and_counted_in_loops():
+    from robust_mnist import bench
+
+    def program(x, w, many):
+        step = lambda c, _: (jnp.tanh(c @ w.T @ w), None)
+        x = jax.lax.scan(step, x, length=5)[0]
+        return jnp.einsum("nij,nkj->nik", many, many), x
+
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 3), (7, 3), (4, 6, 5))]
+    found = bench.products(jax.make_jaxpr(program)(*shapes))
+    by_hand = {(1, 2, 3, 7): 5, (1, 2, 7, 3): 5, (4, 6, 5, 6): 1}
+    assert {(p.batch, p.rows, p.inner, p.columns): n for p, n in found.items()} == by_hand
+
+
+# --- what the machine can do
+
+
+def test_a_row_of_calls_is_timed_by_the_call():
+    from robust_mnist.bench._peaks import seconds_per_call
+
+    assert seconds_per_call(time.sleep, 0.02) == pytest.approx(0.02, rel=0.25)
+
+
+def test_peaks_are_those_of_this_machine(monkeypatch):
+    from robust_mnist.bench import _peaks
+
+    monkeypatch.setattr(_peaks, "_SQUARE", {jax.default_backend(): 256})
+    monkeypatch.setattr(_peaks, "_TRIAD", 2**18)
+    peaks = _peaks.measure_peaks()
+    assert set(peaks) == {
+        "matmul_float32", "matmul_bfloat16", "triad", "dispatch_s", "float32_error"
+    }  # fmt: skip
+    # From a slow phone to a fast accelerator.
+    assert 1e8 < peaks["matmul_float32"] < 1e15
+    assert 1e8 < peaks["triad"] < 1e14
+    assert 1e-7 < peaks["dispatch_s"] < 1e-1
+    assert 0 < peaks["float32_error"] < 1e-2
+    json.dumps(peaks, allow_nan=False)
+
+
+def test_own_rate_is_that_of_the_products_weighted_by_their_time(monkeypatch):
+    from robust_mnist.bench import _peaks
+
+    # The small product at a tenth of the rate of the large one.
+    rate = lambda product, _dtype: 1e3 if product.inner == 100 else 1e2
+    monkeypatch.setattr(_peaks, "product_rate", rate)
+    x, v, w = jnp.ones((10, 100)), jnp.ones((100, 20)), jnp.ones((20, 5))
+    # 40,000 operations in 40 s and 2,000 in 20 s.
+    rate = _peaks.own_rate(jax.make_jaxpr(lambda x, v, w: x @ v @ w)(x, v, w))
+    assert rate == pytest.approx(42_000 / 60)
+    assert _peaks.own_rate(jax.make_jaxpr(jnp.tanh)(x)) is None
+
+
 # --- stages
 
 
@@ -275,3 +329,25 @@ def test_a_program_is_compiled_once_and_gives_the_same_result():
     assert out.tolist() == square(x).tolist()
     assert min(program.trace_s, program.lower_s, program.compile_s) > 0
     assert program.flops == 54
+    assert program.operations["parameter"] >= 1
+    assert program.memory["argument_bytes"] == program.memory["output_bytes"] == 36
+    assert program.memory["peak_bytes"] >= 72
+
+
+def test_operations_are_counted_wherever_they_stand():
+    from robust_mnist.bench._stages import _operations
+
+    text = """HloModule jit_f, entry_computation_layout={(f32[3]{0})->f32[3]{0}}
+
+%body (p.1: (f32[3], s32[])) -> (f32[3], s32[]) {
+  %p.1 = (f32[3]{0}, s32[]) parameter(0)
+  ROOT %tuple.2 = (f32[3]{0}, s32[]) tuple(%a, %b)
+}
+
+ENTRY %main {
+  x = f32[3]{0} parameter(0), metadata={op_name="dot(x)"}
+  %loop = (f32[3]{0}, s32[]) while(%x), condition=%c, body=%body
+  ROOT %add.1 = f32[3]{0} add(%x, %x)
+}
+"""
+    assert _operations(text) == {"add": 1, "parameter": 2, "tuple": 1, "while": 1}

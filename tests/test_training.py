@@ -17,6 +17,7 @@ from robust_mnist import data, training
 from robust_mnist.config import TrainSettings
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
+from robust_mnist.models import MLP
 
 
 SMALL = TrainSettings(sizes=(784, 8, 10), epochs=4, batch_size=50, record_every=2)
@@ -82,6 +83,53 @@ def test_a_whole_step_matches_a_loop_written_out(parts):
     trained = training.train(settings, train, valid).models[0]
     for ours, theirs in zip(weights(trained), weights(expected), strict=True):
         assert np.allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 1000, 16_385])
+def test_a_shuffle_holds_every_number_once(count, getkey):
+    order = np.asarray(training.shuffle(getkey(), count))
+    assert np.array_equal(np.sort(order), np.arange(count))
+
+
+def test_every_order_of_a_shuffle_is_equally_likely(getkey):
+    from scipy import stats
+
+    orders = np.asarray(
+        jax.vmap(lambda k: training.shuffle(k, 4))(jax.random.split(getkey(), 24_000))
+    )
+    seen = np.unique(orders, axis=0, return_counts=True)[1]
+    assert len(seen) == 24
+    assert stats.chisquare(seen).pvalue > 1e-4
+
+
+def test_numbers_with_equal_bits_are_not_left_in_their_old_order(getkey):
+    # Of 2^16 numbers only 16 bits are drawn at a time: after one round, a third of all neighbours
+    # would be there by coincidence, and in rising order.
+    order = np.asarray(training.shuffle(getkey(), 2**16))
+    # The share of rises in a random order is a half, with variance 1 / 12n.
+    assert abs(np.mean(np.diff(order) > 0) - 0.5) < 4 / np.sqrt(12 * 2**16)
+
+
+def test_bfloat16_rounds_the_products_and_not_the_weights(parts):
+    short = dataclasses.replace(SMALL, precision="bf16")
+    exact, rounded = training.train(SMALL, *parts), training.train(short, *parts)
+    for a, b in zip(weights(exact.models[0]), weights(rounded.models[0]), strict=True):
+        assert b.dtype == np.float32
+        assert not np.array_equal(a, b)
+        # Weights that had been rounded to 8 bits would all end in 16 zeros.
+        assert np.any(b.view(np.uint32) & 0xFFFF)
+    last = [t.history[-1]["train_cross_entropy"] for t in (exact, rounded)]
+    assert last[1] == pytest.approx(last[0], rel=0.1)
+
+
+def test_a_rounded_network_gives_float32_logits_and_gradients(getkey):
+    model = MLP((784, 8, 10), key=getkey())
+    x = jax.random.uniform(getkey(), (784,))
+    grads = jax.grad(lambda m: jnp.sum(training.Rounded(m)(x)))(model)
+    assert training.Rounded(model)(x).dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype("float32")}
+    assert np.allclose(training.Rounded(model)(x), model(x), atol=0.05)
+    assert not np.array_equal(training.Rounded(model)(x), model(x))
 
 
 def test_a_record_comes_every_so_many_epochs_and_at_the_end(parts):
