@@ -106,7 +106,7 @@ def _read(path: Path) -> Timings:
                 f"{path} has schema {schema!r}, this version reads {TIMINGS_SCHEMA}; run both "
                 "sides with the same version of the benchmarks"
             )
-        timings = [_timing(benchmark) for benchmark in content["benchmarks"]]
+        timings = [_timing(benchmark, path) for benchmark in content["benchmarks"]]
         return Timings(
             path=path,
             key=_text(machine["key"]),
@@ -119,12 +119,12 @@ def _read(path: Path) -> Timings:
         raise InputError(f"{path} is no result of nox -s bench: {error!r} is amiss") from error
 
 
-def _timing(benchmark: Mapping[str, Any]) -> Timing:
+def _timing(benchmark: Mapping[str, Any], path: Path) -> Timing:
     name, stats = _text(benchmark["name"]).removeprefix("bench_"), benchmark["stats"]
     rounds = tuple(float(seconds) for seconds in stats["data"])
     median = float(stats["median"])
     if not (rounds and all(0 < s < math.inf for s in (median, *rounds))):
-        raise InputError(f"{name} must have rounds of more than 0 s, got a median of {median} s")
+        raise InputError(f"{path}: {name} must have rounds of more than 0 s, got {median} s")
     return Timing(name, median, rounds, dict(benchmark["extra_info"]))
 
 
