@@ -16,8 +16,8 @@ _HANDLERS = {
     config.Data: ("lists", "data"),
     config.Methods: ("lists", "methods"),
     config.Devices: ("lists", "devices"),
-    config.Calibrate: ("timings", "calibrate"),
-    config.Compare: ("timings", "compare"),
+    config.Calibrate: ("gate", "calibrate"),
+    config.Compare: ("gate", "compare"),
     config.Accelerators: ("timings", "accelerators"),
     config.History: ("timings", "history"),
 }
