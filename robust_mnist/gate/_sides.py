@@ -87,10 +87,13 @@ def is_code(folder: Path) -> bool:
 def content_hash(folder: Path) -> str:
     """Hash of every file that decides what is measured, so that changed code has another name."""
     digest = hashlib.sha256()
-    files = (path for part in PARTS for path in (folder / part).rglob("*") if path.is_file())
-    for path in sorted(path for path in files if "__pycache__" not in path.parts):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    paths = (path.relative_to(folder) for part in PARTS for path in (folder / part).rglob("*"))
+    for path in sorted(paths):
+        # Python and pytest leave caches behind.
+        cached = any(part == "__pycache__" or part.startswith(".") for part in path.parts)
+        if not cached and (folder / path).is_file():
+            content = hashlib.sha256((folder / path).read_bytes()).hexdigest()
+            digest.update(f"{path.as_posix()}\0{content}\n".encode())
     return digest.hexdigest()
 
 
