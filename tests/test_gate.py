@@ -804,6 +804,18 @@ def test_the_package_of_the_tree_is_the_one_measured(bench, repository, monkeypa
     assert "a launch of . would import" in err
 
 
+@pytest.mark.parametrize(
+    ("commit", "expected"), [("0123456789ab", 1), ("0.1.0", 0), (None, 0), ("", 0)]
+)
+@pytest.mark.usefixtures("launched")
+def test_a_launch_of_another_commit_is_noticed(bench, repository, monkeypatch, commit, expected):
+    own = git(repository, "rev-parse", "--short=12", "HEAD") + "+"
+    monkeypatch.setitem(MACHINE, "commit", own if commit is None else commit)
+    code, _, err = bench("compare", "HEAD", "HEAD", "--pairs", "1")
+    assert code == expected
+    assert ("measured 0123456789ab" in err) == bool(expected)
+
+
 @pytest.mark.usefixtures("repository")
 def test_who_waits_for_other_benchmarks_says_so(capsys):
     import fcntl
