@@ -76,9 +76,9 @@ def test_the_power_counts_with_the_number_of_benchmarks():
 def test_equivalence_is_proven_as_often_as_its_power_says_and_seldom_falsely():
     from robust_mnist import gate
 
-    for effect, sd in ((0.0, 0.02), (0.01, 0.02)):
-        words = simulate(np.random.default_rng(3), effect, sd, 12, (4000, 1))
-        said = gate.equivalence_power(np.log1p(effect), sd, np.array([12]), 0.03)[0]
+    for effect, sd, pairs in ((0.0, 0.02, 12), (0.01, 0.02, 12), (0.0, 0.02, 4)):
+        words = simulate(np.random.default_rng(3), effect, sd, pairs, (4000, 1))
+        said = gate.equivalence_power(np.log1p(effect), sd, np.array([pairs]), 0.03)[0]
         assert abs((words == "UNCHANGED").mean() - said) < 0.02
     # At the very edge of the floor the claim is wrong, and made in at most one of twenty cases.
     for edge in (0.03, 1 / 1.03 - 1):
