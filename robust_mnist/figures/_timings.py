@@ -49,7 +49,7 @@ def plain_log(axis: Axis, form: str = "{:g}") -> None:
 def _log_ticks(axis: Axis, told: Callable[[float], str]) -> None:
     low, high = axis.get_view_interval()
     # With little range, powers of ten alone would leave one tick or none.
-    narrow = low > 0 and math.log10(high / low) < 2.5
+    narrow = low > 0 and math.log10(high / low) < 3
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _at: told(value)))
     axis.set_minor_formatter(NullFormatter())

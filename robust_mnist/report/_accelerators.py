@@ -22,8 +22,7 @@ def accelerators_text(found: trends.Comparison) -> str:
         lines.append(f"{one.label} against {base.label}")
         for row in found.headline[found.headline["device"] == one.label].to_dict("records"):
             value = "not measured on both" if math.isnan(row["speedup"]) else _speedup(row)
-            several = f"  {row['benchmarks']} benchmarks" if row["benchmarks"] > 1 else ""
-            lines.append(f"  {row['topic']:<11} {value:<28}{several}".rstrip())
+            lines.append(f"  {row['topic']:<11} {value}")
         lines.append(f"  {'numbers':<11} {_verdict(found, one.label)}")
         crossing = trends.crossover_of(found.table, one.label)
         lines.append(f"  {'wins':<11} {_wins(crossing)}")
@@ -116,14 +115,14 @@ def _headline(found: trends.Comparison) -> Grid:
         mine = found.headline[found.headline["device"] == one.label]
         numbers = next(a.verdict for a in found.agreements if a.device == one.label)
         crossing = trends.crossover_of(found.table, one.label).text
-        rows.append(
-            [one.label, *(_speedup(row) for row in mine.to_dict("records")), numbers, crossing]
-        )
+        # The column of the numbers stands beside them, so the cells need not repeat it.
+        cells = (_speedup({**row, "numbers": ""}) for row in mine.to_dict("records"))
+        rows.append([one.label, numbers, *cells, crossing])
     return Grid(
         "headline", "Speed-up by topic",
         f"Times as fast as {found.environments[0].label}: geometric mean over the benchmarks of a "
         "topic, with a 95 % interval.",
-        ["device", *trends.TOPICS, "numbers", "inference wins, images in a batch"], rows,
+        ["device", "numbers", *trends.TOPICS, "inference wins, images in a batch"], rows,
     )  # fmt: skip
 
 
@@ -135,9 +134,9 @@ def _devices(found: trends.Comparison) -> Grid:
         rows.append(
             [
                 one.label, one.key, str(len(one.launches)), ", ".join(one.commits), str(jax),
-                _rate(one.peak("matmul_float32"), 1e9, "GFLOP/s"),
-                _rate(one.peak("matmul_bfloat16"), 1e9, "GFLOP/s"),
-                _rate(one.peak("triad"), 1e9, "GB/s"), _grids.duration(one.peak("dispatch_s")),
+                _rate(one.peak("matmul_float32"), "FLOP/s"),
+                _rate(one.peak("matmul_bfloat16"), "FLOP/s"),
+                _rate(one.peak("triad"), "B/s"), _grids.duration(one.peak("dispatch_s")),
                 trends.arithmetic(one),
             ]
         )  # fmt: skip
@@ -151,8 +150,11 @@ def _devices(found: trends.Comparison) -> Grid:
     )  # fmt: skip
 
 
-def _rate(value: float, unit: float, name: str) -> str:
-    return "-" if math.isnan(value) else f"{value / unit:,.4g} {name}"
+def _rate(value: float, unit: str) -> str:
+    if math.isnan(value):
+        return "-"
+    size, prefix = (1e12, "T") if value >= 1e12 else (1e9, "G")
+    return f"{value / size:.3g} {prefix}{unit}"
 
 
 def _speedups(found: trends.Comparison) -> Grid:
@@ -219,7 +221,7 @@ def _costs(found: trends.Comparison) -> Grid:
 def _robustness(found: trends.Comparison) -> Grid:
     rows = found.table[found.table["robust_accuracy"].notna()]
     return Grid(
-        "robustness", "Cost of robustness",
+        "attacks", "Cost of each attack",
         "Robust accuracy of one fixed network with its 95 % Wilson interval, against the time of "
         "the whole attack.",
         ["attack", "eps", "device", "images", "robust accuracy", "time"],
