@@ -58,7 +58,8 @@ def _verdict(found: trends.Comparison, device: str) -> str:
     if one.flips:
         differ, images = sum(f.differ for f in one.flips), sum(f.images for f in one.flips)
         near = sum(f.near_zero for f in one.flips)
-        parts.append(f"{differ:,} of {images:,} flags differ (near zero: {near:,})")
+        share = _grids.percent(differ / images)
+        parts.append(f"{differ:,} of {images:,} flags differ, {share} (near zero: {near:,})")
     if one.logits:
         parts.append(f"logits by at most {one.logit_difference:.1e}")
     return f"{one.verdict}: {'; '.join([*parts, one.why])}"
@@ -248,7 +249,9 @@ def _agreement(found: trends.Comparison) -> Grid:
             rows.append([name, one.device, f"logits by at most {difference:.1e}", "-", one.why])
         for flips in one.flips:
             verdict = "agree" if flips.allowed else "disagree"
-            told = f"{flips.differ:,} of {flips.images:,} flags (near zero: {flips.near_zero:,})"
+            share = _grids.percent(flips.differ / flips.images)
+            told = f"{flips.differ:,} of {flips.images:,} flags, {share}"
+            told += f" (near zero: {flips.near_zero:,})"
             rows.append([flips.benchmark, one.device, told, verdict, one.why])
         rows += [[skipped, one.device, "not compared", "-", one.why] for skipped in one.skipped]
     base = found.environments[0].label
