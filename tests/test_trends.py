@@ -704,6 +704,14 @@ def test_the_fit_is_the_cheapest_of_all_divisions():
         assert cost(trends.change_points(values)) == pytest.approx(min(map(cost, every)))
 
 
+def test_the_cost_of_every_beginning_is_its_deviation_from_the_median():
+    from robust_mnist.trends import _changes
+
+    values = [*np.random.default_rng(4).normal(size=15), 0.5, 0.5]
+    expected = [np.abs(values[:k] - np.median(values[:k])).sum() for k in range(1, 18)]
+    assert _changes._deviations(values) == pytest.approx(expected)
+
+
 def test_a_disturbed_launch_makes_no_change_point():
     from robust_mnist import trends
 
