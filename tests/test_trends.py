@@ -454,7 +454,7 @@ def test_the_summary_never_exceeds_what_github_takes(tmp_path, capsys, monkeypat
     summary = tmp_path / "summary.md"
     summary.write_text("x" * 600_000)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    many = {f"load[{'n' * 200}{i}]": [1.0] * 5 for i in range(4000)}
+    many = {f"load[{'n' * 700}{i}]": [1.0] * 5 for i in range(1500)}
     path = synthetic_file(tmp_path / "a.json", many)
     monkeypatch.setattr("robust_mnist.figures.TIMING_FIGURES", {})  # they would take a minute
     monkeypatch.setattr("robust_mnist.report._accelerators.TIMING_FIGURES", {})
