@@ -9,6 +9,7 @@ them installs JAX's wheels for that CUDA.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -117,6 +118,37 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "benchmarks", "--benchmark-only", *args)
 
 
+@nox.session(name="bench-compare", reuse_venv=True, default=False)
+def bench_compare(session: nox.Session) -> None:
+    """Tell whether the second of two revisions is slower than the first.
+
+    Arguments are those of `robust-mnist bench compare`, such as `-- main HEAD --quick`.
+    """
+    extra, args = split_extra(session.posargs)
+    session.install("-e", f".{extra}", *group("bench"))
+    session.run("robust-mnist", "bench", "compare", *args)
+
+
+@nox.session(name="bench-accelerators", reuse_venv=True, default=False)
+def bench_accelerators(session: nox.Session) -> None:
+    """Compare the devices on which the benchmarks ran, from their result files.
+
+    Arguments are those of `robust-mnist bench accelerators`: files or folders.
+    """
+    session.install("-e", ".")
+    session.run("robust-mnist", "bench", "accelerators", *session.posargs)
+
+
+@nox.session(name="bench-plan", venv_backend="none", default=False)
+def bench_plan(session: nox.Session) -> None:
+    """Print as JSON where the benchmarks are to run, and hand it to the running workflow."""
+    legs = json.dumps(bench_legs(os.environ.get("GPU_RUNNER", "").strip()))
+    session.log(legs)
+    if output := os.environ.get("GITHUB_OUTPUT"):
+        with Path(output).open("a", encoding="utf-8") as stream:
+            stream.write(f"legs={legs}\n")
+
+
 @nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel into dist/, and run the sdist's tests against the wheel."""
@@ -142,6 +174,18 @@ PARALLEL = ("--numprocesses=auto", "--dist=loadfile")
 def group(name: str) -> list[str]:
     """Return the requirements of a dependency group of pyproject.toml."""
     return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def bench_legs(gpu_runner: str) -> list[dict[str, str]]:
+    """Return a leg per device: the CPU always, a GPU where the label of a runner is given."""
+    cpu = {"device": "cpu", "runner": "ubuntu-latest", "platforms": "cpu", "extra": ""}
+    gpu = {
+        "device": "gpu",
+        "runner": gpu_runner,
+        "platforms": "cuda",
+        "extra": "--extra=cuda13",
+    }
+    return [cpu, gpu] if gpu_runner else [cpu]
 
 
 def split_extra(posargs: Sequence[str]) -> tuple[str, list[str]]:

@@ -1,8 +1,10 @@
 """The sessions of noxfile.py, and the files that tell people and machines to run them."""
 
 import importlib.util
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +61,12 @@ def named_sessions(text):
     return [
         name for names in re.findall(r"nox -s((?: +[a-z][a-z-]*)+)", text) for name in names.split()
     ]
+
+
+def bench_commands(text):
+    """Return the words of each `robust-mnist bench` that a session of a text runs."""
+    found = re.findall(r"nox -s bench-(compare|accelerators) --(.*)", text)
+    return [["bench", name, *shlex.split(words.partition("#")[0])] for name, words in found]
 
 
 def steps(path):
@@ -225,10 +233,90 @@ def test_every_session_that_a_file_names_exists(path, sessions):
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_workflows_only_run_sessions(path):
     # `exit 1` is the last job, which fails if one of the others did.
-    line = re.compile(r"python -m pip install nox && python -m nox -s [a-z -]+|exit 1")
+    line = re.compile(
+        r"python -m pip install nox && python -m nox -s [a-z -]+( -- [\w $\"/.=-]+)?|exit 1"
+    )
     commands = [step["run"] for step in steps(path) if "run" in step]
     assert commands
     assert [command for command in commands if not line.fullmatch(command.strip())] == []
+
+
+def test_the_arguments_of_bench_sessions_in_workflows_are_those_of_the_command_line():
+    from robust_mnist import cli, config
+
+    commands = [words for path in WORKFLOWS for words in bench_commands(path.read_text())]
+    parsed = [cli.parse(words) for words in commands]
+    assert {type(command) for command in parsed} == {config.Compare, config.Accelerators}
+    [compare] = [command for command in parsed if isinstance(command, config.Compare)]
+    assert compare.quick
+    assert (compare.a, compare.b) == ("$BASE", "$HEAD")
+
+
+def test_no_text_of_an_event_is_pasted_into_a_command():
+    commands = [step["run"] for path in WORKFLOWS for step in steps(path) if "run" in step]
+    assert [command for command in commands if "${{" in command] == []
+
+
+@pytest.fixture(scope="session")
+def bench_jobs():
+    return yaml.safe_load((ROOT / ".github/workflows/bench.yml").read_text())["jobs"]
+
+
+def test_pull_requests_are_measured_against_their_base_on_one_runner_without_a_gpu(bench_jobs):
+    gate, measure = bench_jobs["gate"], bench_jobs["measure"]
+    assert gate["if"] == "github.event_name == 'pull_request'"
+    assert gate["runs-on"] == "ubuntu-latest"
+    assert "strategy" not in gate
+    assert gate["steps"][0]["with"]["fetch-depth"] == 0
+    assert gate["env"]["JAX_PLATFORMS"] == "cpu"
+    # Decided for the job, before its matrix is known and a runner is taken.
+    assert measure["if"] == "github.event_name != 'pull_request'"
+
+
+def test_a_leg_measures_the_device_it_is_named_for_and_alone(bench_jobs):
+    measure = bench_jobs["measure"]
+    assert measure["env"]["JAX_PLATFORMS"] == "${{ matrix.platforms }}"
+    assert measure["strategy"]["fail-fast"] is False
+    assert measure["strategy"]["matrix"] == {"include": "${{ fromJSON(needs.plan.outputs.legs) }}"}
+    assert measure["concurrency"]["group"] == "bench-${{ matrix.runner }}"
+
+
+def test_artifacts_have_names_of_their_own(bench_jobs):
+    names = [
+        step["with"]["name"]
+        for job in bench_jobs.values()
+        for step in job["steps"]
+        if step.get("uses", "").startswith("actions/upload-artifact@")
+    ]
+    assert len(names) == len(set(names)) == 3
+    assert "bench-${{ matrix.device }}" in names
+
+
+def test_the_last_job_of_the_benchmarks_waits_for_all_others(bench_jobs):
+    assert list(bench_jobs)[-1] == "pass"
+    assert set(bench_jobs["pass"]["needs"]) == set(bench_jobs) - {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("runner", "devices"), [("", ["cpu"]), ("my gpu's label", ["cpu", "gpu"]), ("  ", ["cpu"])]
+)
+def test_the_plan_has_a_leg_for_a_gpu_where_a_runner_is_named(tmp_path, runner, devices):
+    output = tmp_path / "output"
+    done = nox("-s", "bench-plan", GPU_RUNNER=runner, GITHUB_OUTPUT=str(output))
+    assert done.returncode == 0, done.stderr
+    name, _, value = output.read_text().partition("=")
+    legs = json.loads(value)
+    assert name == "legs"
+    assert [leg["device"] for leg in legs] == devices
+    assert [leg["platforms"] for leg in legs] == ["cpu", "cuda"][: len(devices)]
+    assert legs[0]["runner"] == "ubuntu-latest"
+    assert legs[-1]["runner"] == (runner.strip() or "ubuntu-latest")
+
+
+def test_the_extra_of_a_leg_reaches_the_installation(noxfile):
+    [cpu, gpu] = noxfile.bench_legs("label")
+    assert noxfile.split_extra(cpu["extra"].split()) == ("", [])
+    assert noxfile.split_extra(gpu["extra"].split()) == ("[cuda13]", [])
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -18,8 +18,8 @@ _HANDLERS = {
     config.Devices: ("lists", "devices"),
     config.Calibrate: ("gate", "calibrate"),
     config.Compare: ("gate", "compare"),
-    config.Accelerators: ("timings", "accelerators"),
-    config.History: ("timings", "history"),
+    config.Accelerators: ("trends", "accelerators"),
+    config.History: ("trends", "history"),
 }
 
 

@@ -1,22 +1,32 @@
 """Figures of runs: functions from records to matplotlib figures, without JAX and without pyplot.
 
-A figure is one file that defines a `Chart`, and one line in `FIGURES`.
+A figure is one file that defines a `Chart`, and one line in `FIGURES`; one of timings defines a
+`TimingChart`, with its line in `TIMING_FIGURES`.
 """
 
 from robust_mnist.figures import (
     confusion_flow,
+    cost_of_robustness,
     digits,
     gallery,
+    history,
+    inference_time,
     lab_attack,
     overlay_robust_accuracy,
     overlay_training,
     paired_differences,
+    peak_share,
     predictions,
     robust_accuracy,
+    speedup,
     step_size,
     training,
 )
-from robust_mnist.figures._chart import Chart as Chart, Overlay as Overlay
+from robust_mnist.figures._chart import (
+    Chart as Chart,
+    Overlay as Overlay,
+    TimingChart as TimingChart,
+)
 from robust_mnist.figures._curves import swept as swept
 from robust_mnist.figures._paired import (
     differences as differences,
@@ -26,6 +36,7 @@ from robust_mnist.figures._paired import (
 from robust_mnist.figures._runs import names as names
 from robust_mnist.figures._save import save as save, svg as svg
 from robust_mnist.figures._style import EPS_LABEL as EPS_LABEL, INK as INK, NORMS as NORMS
+from robust_mnist.figures._timings import seconds as seconds
 from robust_mnist.figures.live import LiveCurves as LiveCurves
 from robust_mnist.figures.robust_accuracy import plot as plot
 from robust_mnist.figures.training import training_curves as training_curves
@@ -49,3 +60,14 @@ OVERLAYS: dict[str, Overlay] = {
     "paired_differences": paired_differences.OVERLAY,
     "overlay_training": overlay_training.OVERLAY,
 }
+
+# Of timings on several devices, in the order of the page.
+TIMING_FIGURES: dict[str, TimingChart] = {
+    "speedup": speedup.CHART,
+    "inference_time": inference_time.CHART,
+    "peak_share": peak_share.CHART,
+    "cost_of_robustness": cost_of_robustness.CHART,
+}
+
+# Of timings over time.
+HISTORY_FIGURES: dict[str, TimingChart] = {"history": history.CHART}

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from robust_mnist.records import Records
@@ -55,3 +56,26 @@ class Overlay:
     def __call__(self, runs: Sequence[Records]) -> Figure | None:
         """Draw the figure, or return None where the runs have nothing in common to draw."""
         return self.draw(runs)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimingChart:
+    """A figure of timings, drawn from the table of `robust_mnist.trends`.
+
+    Attributes:
+        draw: Draws the figure; None where the table holds nothing to draw.
+        title: Heading of the figure on the page.
+        reading: How to read it.
+        limits: What it does not say.
+        needs: What the table lacks for which `draw` returns None.
+    """
+
+    draw: Callable[[pd.DataFrame], Figure | None]
+    title: str
+    reading: str
+    limits: str
+    needs: str
+
+    def __call__(self, table: pd.DataFrame) -> Figure | None:
+        """Draw the figure, or return None where the table holds nothing to draw."""
+        return self.draw(table)
