@@ -228,6 +228,77 @@ def test_a_damaged_result_is_named_with_the_way_out(run, finished, tmp_path, nam
     assert "pickle" not in said
 
 
+@pytest.fixture(scope="session")
+def extended(finished, tmp_path_factory):
+    """The finished run with more than its own plan, so that a repetition has to look at the rows."""
+    import shutil
+
+    copy = shutil.copytree(finished, tmp_path_factory.mktemp("extended") / "tiny")
+    more = ["--norm", "l2", "--eps", "0.3", "--methods", "fgm-l2"]
+    assert cli.main(["sweep", "--run", str(copy), *more, "--quiet"]) == 0
+    return copy
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        ["radii.npz", "panels.npz"],
+        ["witnesses.npz"],
+        ["history.csv", "model/seed-0.safetensors"],
+    ],
+    ids=" ".join,
+)
+def test_what_a_finished_run_has_lost_is_made_again(run, extended, tmp_path, gone):
+    import shutil
+
+    from robust_mnist.records import RunFolder
+
+    copy = shutil.copytree(extended, tmp_path / "tiny")
+    whole = RunFolder(copy).load()
+    for name in gone:
+        (copy / name).unlink()
+    code, out, err = run("run", "--run", copy)
+    assert code == 0, err
+    assert "worst case" in out
+    again = RunFolder(copy).load()
+    assert set(again.radii) == set(whole.radii)
+    for key, array in whole.radii.items():
+        assert np.array_equal(array, again.radii[key]), key
+    assert again.rows.drop(columns="seconds").equals(whole.rows.drop(columns="seconds"))
+    assert again.history.equals(whole.history)
+    assert set(again.panels) == set(whole.panels)
+    counts = [{k: v["cells"] for k, v in one.info["cells"].items()} for one in (whole, again)]
+    assert counts[0] == counts[1]
+    assert "has lost" in err
+
+
+@pytest.mark.parametrize("name", ["radii.npz", "panels.npz", "history.csv", "rows.csv"])
+def test_a_report_of_a_run_that_has_lost_a_file_names_it_and_the_way_out(
+    run, finished, tmp_path, name
+):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "copy")
+    (tmp_path / "copy" / name).unlink()
+    said = complaint(run("report", "copy"))
+    assert name in said
+    assert "robust-mnist sweep --run copy" in said
+
+
+def test_networks_that_came_out_otherwise_are_attacked_again(run, finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "copy")
+    info = json.loads((tmp_path / "copy" / "run.json").read_text())
+    info["models"]["seed-0"] = "0" * 64
+    (tmp_path / "copy" / "run.json").write_text(json.dumps(info))
+    (tmp_path / "copy" / "history.csv").unlink()
+    code, _, err = run("sweep", "--run", "copy", "--norm", "linf", "--eps", "0.05")
+    assert code == 0, err
+    assert "made again" in err
+    assert (tmp_path / "copy" / "radii.npz").is_file()
+
+
 @pytest.mark.parametrize("more", [["--resume"], ["--run", "x"]])
 def test_continuing_and_starting_anew_exclude_each_other(run, more):
     assert "give one of them" in complaint(run("train", "--overwrite", *more))

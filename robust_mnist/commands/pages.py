@@ -18,7 +18,7 @@ def report(command: config.Report) -> Result:
         raise InputError("report needs the folder of at least one run, such as runs/lab")
     folders = [RunFolder(Path(name)) for name in names]
     for folder in folders:
-        folder.info()
+        folder.check_whole()
     default = folders[0].report if len(folders) == 1 else Path("runs/comparison.html")
     if command.out:
         _check_out(Path(command.out), overwrite=command.output.overwrite)

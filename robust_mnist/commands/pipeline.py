@@ -153,8 +153,15 @@ class _Job:
 
     def train(self) -> dict[int, AbstractClassifier]:
         """The networks, from their files or trained now."""
-        finished = "training" in self.folder.info() and len(self.folder.rows())
-        if not finished or not all(self.folder.model(seed).is_file() for seed in self.seeds):
+        made = [self.folder.path / name for name in ("history.csv", "rows.csv")]
+        made += map(self.folder.model, self.seeds)
+        gone = [path.name for path in made if not path.is_file()]
+        if "training" not in self.folder.info():
+            self._train()
+        elif gone or self.folder.rows().empty:
+            # Nothing else holds what these hold, and training again gives the same networks.
+            lost = ", ".join(gone) or "its rows"
+            self.console.note(f"{self.folder.path} has lost {lost}: training again")
             self._train()
         return {seed: checkpoint.load_model(self.folder.model(seed)) for seed in self.seeds}
 
@@ -186,6 +193,11 @@ class _Job:
         }
         for seed, model in zip(self.seeds, trained.models, strict=True):
             checkpoint.save_model(self.folder.model(seed), model, about | {"seed": seed})
+        models = {f"seed-{s}": checkpoint.digest(self.folder.model(s)) for s in self.seeds}
+        before = self.folder.info().get("models", models)
+        if before != models:
+            self.console.note("the networks differ in rounding: what was swept is made again")
+            self.folder.forget_sweep()
         self.folder.write_table("history.csv", pd.DataFrame(trained.history))
         self.folder.add_rows(table(self._training_rows(trained)))
         self.folder.update(
@@ -196,9 +208,7 @@ class _Job:
                     "images_per_second": trained.images_per_second,
                     "networks": settings.seeds,
                 },
-                "models": {
-                    f"seed-{s}": checkpoint.digest(self.folder.model(s)) for s in self.seeds
-                },
+                "models": models,
             }
         )
 
