@@ -132,7 +132,7 @@ def pytest_terminal_summary(terminalreporter, config):
     for name, facts in rates.items():
         flops = f"{facts['flops_per_s'] / 1e9:10,.1f} GFLOP/s" if "flops_per_s" in facts else ""
         if "own_peak_share" in facts:
-            flops += f" {facts['own_peak_share']:4.0%} {facts["peak_share"] or 0:4.0%}"
+            flops += f" {facts['own_peak_share']:4.0%} {facts['peak_share'] or 0:4.0%}"
         compiled = f"{facts['compile_s']:6.2f} s compiling" if "compile_s" in facts else ""
         line = f"{name:{width}}  {facts['items_per_s']:14,.0f} items/s {flops:28} {compiled}"
         terminalreporter.write_line(line.rstrip())
@@ -193,9 +193,8 @@ def time_compiled(benchmark, request, time_call):
         facts["first_call_s"] += sum(stages.values())
         facts["compilations"] += compiling.compilations
         if "flops_per_s" in facts:
-            facts["peak_share"] = (
-                facts["flops_per_s"] / request.config.stash[PEAKS][f"matmul_{dtype}"]
-            )
+            peak = request.config.stash[PEAKS][f"matmul_{dtype}"]
+            facts["peak_share"] = peak and facts["flops_per_s"] / peak
             facts["own_peak_share"] = facts["flops_per_s"] / own_rate(program.jaxpr, dtype)
         return out
 

@@ -18,11 +18,12 @@ from typing import Annotated, Any
 
 import tyro
 
+from robust_mnist import interrupts
 from robust_mnist.config import BENCH, COMMANDS
 from robust_mnist.errors import InputError, unknown
 
 
-DONE, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, interrupts.EXIT_CODE
 DESCRIPTION = "Train small classifiers with JAX, attack them, and see how robust they really are."
 
 
@@ -43,22 +44,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command is None:
             return DONE
         return _run(command)
-    except InputError as error:
-        return _fail(error.exit_code, str(error), debug=debug)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted; the same command continues", debug=debug)
-    except BrokenPipeError:
+    except Exception as error:  # noqa: BLE001 one line each, and --debug for the rest
+        return _tell(error, debug=debug)
+
+
+def _tell(error: Exception, *, debug: bool) -> int:
+    """Say in one line what went wrong, and return the exit code."""
+    text = " ".join(str(error).split())
+    code = getattr(error, "exit_code", None)
+    if interrupts.asked() and code != INTERRUPTED:
+        # Where a library was cut short, the interrupt comes out as an error of that library.
+        return _fail(INTERRUPTED, "interrupted; the same command continues", debug=debug)
+    if isinstance(error, BrokenPipeError):
         # Whoever read stdout has gone; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-    except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+    if code is not None:  # it was foreseen, and says all there is to say
+        return _fail(int(code), text, debug=debug)
+    files = PermissionError | IsADirectoryError | NotADirectoryError | FileExistsError
+    if isinstance(error, files):
         return _fail(BAD_INPUT, f"{error.filename}: {error.strerror}", debug=debug)
-    except Exception as error:  # noqa: BLE001 the last resort: one line, and --debug for the rest
-        text = " ".join(str(error).split())
-        if hasattr(error, "exit_code"):  # it was foreseen, and says all there is to say
-            return _fail(error.exit_code, text, debug=debug)
-        where = f"{type(error).__name__}: {text} (--debug shows where)"
-        return _fail(FAILURE, where, debug=debug)
+    return _fail(FAILURE, f"{type(error).__name__}: {text} (--debug shows where)", debug=debug)
 
 
 def parse(words: Sequence[str]) -> Any:
@@ -129,11 +137,9 @@ def _run(command: Any) -> int:
 
 
 def _fail(code: int, message: str, *, debug: bool) -> int:
+    if code == INTERRUPTED:
+        interrupts.settle()
     if debug:
         traceback.print_exc()
     sys.stderr.write(f"robust-mnist: {message}\n")
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

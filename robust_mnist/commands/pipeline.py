@@ -17,6 +17,7 @@ from robust_mnist import (
     checkpoint,
     config,
     data,
+    interrupts,
     sweep as sweeping,
     training,
 )
@@ -83,6 +84,7 @@ class _Job:
         jax.eval_shape(lambda: eqx.filter(training.initialise(settings), eqx.is_array))
         self.dataset = data.load(settings.data)
         self.split = data.split(self.dataset, settings.split)
+        interrupts.check()
         training.check_batch(settings, self.split.train)
         held = folder.info().get("data", {}) if folder.exists and not output.overwrite else {}
         if held.get("sha256", self.dataset.sha256) != self.dataset.sha256:
