@@ -1,8 +1,8 @@
 """Ctrl-C and a request to end: heard at once where Python can, at the next boundary at the latest.
 
-A signal raises KeyboardInterrupt wherever Python happens to be. Inside a callback of a library that
-exception is swallowed, and in the middle of an import it becomes another one; so the signal is noted
-as well, and every loop asks at its boundaries.
+A signal raises KeyboardInterrupt wherever Python happens to be. Inside a callback of a library the
+exception is swallowed, and in the middle of an import it becomes another one; so the signal is
+noted as well, and every loop asks at its boundaries.
 """
 
 import contextlib

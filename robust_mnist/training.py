@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, UInt8
 
 from robust_mnist import checkpoint, interrupts, metrics
-from robust_mnist.config import TrainSettings
+from robust_mnist.config import TrainSettings, typed
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError, unknown
@@ -116,7 +116,8 @@ def initialise(settings: TrainSettings) -> State:
         raise unknown("objective", settings.objective, OBJECTIVES)
     if settings.sizes[0] != 784 or settings.sizes[-1] != 10:
         raise InputError(
-            f"--sizes must begin with 784 pixels and end with 10 classes, got {settings.sizes}"
+            "--sizes must begin with 784 pixels and end with 10 classes, "
+            f"got {typed(settings.sizes)}"
         )
 
     @eqx.filter_vmap

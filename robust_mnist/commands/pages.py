@@ -21,12 +21,12 @@ def report(command: config.Report) -> Result:
         folder.check_whole()
     default = folders[0].report if len(folders) == 1 else Path("runs/comparison.html")
     if command.out:
-        _check_out(Path(command.out), overwrite=command.output.overwrite)
+        _check_out(Path(command.out), overwrite=command.overwrite)
     return write(
         folders,
         Path(command.out) if command.out else default,
         publish=command.publish,
-        overwrite=command.output.overwrite,
+        overwrite=command.overwrite,
     )
 
 
@@ -37,9 +37,7 @@ def refresh(folder: RunFolder, command: config.Run) -> Result:
     fresh = info.get("reported") == info.get("swept") and folder.report.is_file()
     if fresh and drawn and all(path.is_file() for path in drawn) and not command.publish:
         return Result(f"report: {folder.report}", {"report": str(folder.report), "published": []})
-    made = write(
-        [folder], folder.report, publish=command.publish, overwrite=command.output.overwrite
-    )
+    made = write([folder], folder.report, publish=command.publish, overwrite=command.overwrite)
     figures = sorted(path.stem for path in folder.figures.glob("*.svg"))
     folder.update({"reported": info.get("swept"), "figures": figures})
     return made

@@ -38,7 +38,7 @@ from robust_mnist.records import Row, RunFolder, table
 def run(command: config.Run) -> Result:
     """Train if needed, sweep, and write the report."""
     job = _Job.of(command)
-    overwrite = command.output.overwrite
+    overwrite = command.overwrite
     named = command.run is not None
     settings = command.sweep if overwrite else settle_sweep(job.folder, command.sweep, named=named)
     sweeping.plan(settings, job.settings.activation)  # wrong names fail before any work
@@ -50,7 +50,7 @@ def run(command: config.Run) -> Result:
 def train(command: config.Train) -> Result:
     """Train the networks of a run."""
     job = _Job.of(command)
-    job.begin(overwrite=command.output.overwrite)
+    job.begin(overwrite=command.overwrite)
     job.train()
     return outcome(job.folder)
 
@@ -76,6 +76,8 @@ class _Job:
         settings: TrainSettings,
         folder: RunFolder,
         output: config.Output,
+        *,
+        overwrite: bool = False,
     ) -> None:
         keep_programs()
         self.settings, self.folder = settings, folder
@@ -86,7 +88,7 @@ class _Job:
         self.split = data.split(self.dataset, settings.split)
         interrupts.check()
         training.check_batch(settings, self.split.train)
-        held = folder.info().get("data", {}) if folder.exists and not output.overwrite else {}
+        held = folder.info().get("data", {}) if folder.exists and not overwrite else {}
         if held.get("sha256", self.dataset.sha256) != self.dataset.sha256:
             raise InputError(
                 f"{folder.path} was made from other data (sha256 {held['sha256'][:12]}...) than "
@@ -95,14 +97,12 @@ class _Job:
 
     @classmethod
     def of(cls, command: config.Run | config.Train) -> "_Job":
-        output = command.output
-        if output.overwrite and (command.resume or command.run is not None):
-            other = "--resume" if command.resume else "--run"
-            raise InputError(f"--overwrite starts anew and {other} continues; give one of them")
-        opened = open_run(
-            command.train, run=command.run, out=command.out, overwrite=output.overwrite
+        if command.overwrite and command.run is not None:
+            raise InputError("--overwrite starts anew and --run continues; give one of them")
+        settings, folder = open_run(
+            command.train, run=command.run, out=command.out, overwrite=command.overwrite
         )
-        return cls(*opened, output)
+        return cls(settings, folder, command.output, overwrite=command.overwrite)
 
     @property
     def model_name(self) -> str:
@@ -148,7 +148,7 @@ class _Job:
         """Note the command that made, or added to, this run."""
         command = shlex.join(["robust-mnist", *words])
         before = self.folder.info().get("command", "") if self.folder.exists else ""
-        if command not in before.split(" && "):
+        if _without_folder(command) not in map(_without_folder, before.split(" && ")):
             self.folder.update({"command": f"{before} && {command}" if before else command})
 
     # --- training -----------------------------------------------------------------------------
@@ -285,3 +285,12 @@ class _Job:
         findings = audit.audit(evidence)
         swept = records.info.get("swept")
         self.folder.update({"lab_panel": about, "audit": findings, "looked": swept})
+
+
+def _without_folder(command: str) -> list[str]:
+    """The words of a command but for the run's folder, which can be spelled in many ways."""
+    words = shlex.split(command)
+    return [
+        word for before, word in zip(["", *words], words, strict=False)
+        if before not in {"--out", "--run"}
+    ]  # fmt: skip

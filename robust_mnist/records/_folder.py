@@ -51,12 +51,15 @@ class RunFolder:
         path = self.path / "run.json"
         if not path.is_file():
             raise InputError(
-                f"{self.path} holds no run (no run.json); train one with --out {self.path}"
+                f"{self.path} holds no run (no run.json); "
+                f"robust-mnist run --out {self.path} makes one there"
             )
         try:
             info = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(
+                f"{path} cannot be read: {error}; put back a copy, or delete it and use another --out"
+            ) from error
         if not isinstance(info, dict) or info.get("schema") != SCHEMA:
             found = info.get("schema") if isinstance(info, dict) else type(info).__name__
             raise InputError(f"{path} must be a run of schema {SCHEMA}, got {found!r}")
