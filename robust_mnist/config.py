@@ -6,7 +6,7 @@ settings object that exists is valid as far as can be known without data.
 
 import dataclasses
 import math
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 
@@ -76,6 +76,25 @@ def _require_names(settings: object) -> None:
         _require(getattr(settings, name, None) != "", rule, "")
 
 
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+
+
+def _require_kinds(settings: object) -> None:
+    """Refuse values of another kind, which only Python can give: the command line parses them."""
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value, kind = getattr(settings, field.name), field.type
+        flag = f"--{field.name.replace('_', '-')}"
+        if kind in _KINDS:
+            fits = type(value) is kind or (kind is float and type(value) is int)
+            wanted = _KINDS[kind]
+        elif get_origin(kind) is Literal:
+            fits, wanted = value in get_args(kind), " or ".join(get_args(kind))
+        else:
+            fits, wanted = isinstance(value, tuple), "a tuple, even of a single value"
+        if not fits:
+            raise InputError(f"{flag} ({field.name}) takes {wanted}, got {value!r}")
+
+
 # How folders and empty lists look in help texts.
 _FOLDER = tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")
 _SEVERAL = tyro.conf.arg(help_behavior_hint="")
@@ -121,6 +140,7 @@ class TrainSettings:
     """Give all networks the same batches: faster, but their errors are less independent."""
 
     def __post_init__(self) -> None:
+        _require_kinds(self)
         _require(len(self.data) >= 1, "--data needs a name, a folder or files", self.data)
         _require(len(self.sizes) >= 2, "--sizes needs an input and an output width", self.sizes)
         _require(min(self.sizes) >= 1, "--sizes must all be at least 1", self.sizes)
@@ -151,6 +171,7 @@ class SweepSettings:
     """Randomness of the attacks."""
 
     def __post_init__(self) -> None:
+        _require_kinds(self)
         in_range = 0 <= self.attack_seed < 2**31
         _require(in_range, "--attack-seed must be between 0 and 2147483647", self.attack_seed)
         for value in self.eps:
