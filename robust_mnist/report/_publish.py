@@ -59,7 +59,15 @@ def publish(run: RunFolder, folder: Path, *, overwrite: bool = False) -> Publish
         with files.writing(target / name) as temporary:
             temporary.write_bytes(content)
         written.append(name)
+    for name in _names():
+        if name not in written:
+            (target / name).unlink(missing_ok=True)  # of an earlier state of the run
     return Published(target, written, left_out)
+
+
+def _names() -> list[str]:
+    drawn = [f"figures/{name}.{end}" for name in figures.FIGURES for end in ("svg", "png")]
+    return ["rows.csv", "history.csv", *drawn]
 
 
 def _contents(run: RunFolder, info: dict[str, Any]) -> dict[str, bytes]:
@@ -70,11 +78,9 @@ def _contents(run: RunFolder, info: dict[str, Any]) -> dict[str, bytes]:
         "run.json": (json.dumps(info, indent=2) + "\n").encode(),
         "report.html": page.encode(),
     }
-    copied = [run.path / "rows.csv", run.path / "history.csv"]
-    copied += [run.figures / f"{name}.{end}" for name in figures.FIGURES for end in ("svg", "png")]
-    for path in copied:
-        if path.is_file():
-            contents[path.relative_to(run.path).as_posix()] = path.read_bytes()
+    for name in _names():
+        if (run.path / name).is_file():
+            contents[name] = (run.path / name).read_bytes()
     return contents
 
 
