@@ -24,7 +24,10 @@ from robust_mnist.errors import InputError, closest, unknown
 
 
 DONE, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, interrupts.EXIT_CODE
-DESCRIPTION = "Train small classifiers with JAX, attack them, and see how robust they really are. --version tells the version."
+DESCRIPTION = (
+    "Train small classifiers with JAX, attack them, and see how robust they really are. "
+    "--version tells the version."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

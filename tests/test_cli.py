@@ -317,7 +317,7 @@ def test_continuing_and_starting_anew_exclude_each_other(run):
     assert "give one of them" in complaint(run("train", "--overwrite", "--run", "x"))
 
 
-def test_a_folder_that_cannot_be_written_is_named_not_a_temporary_file(run, monkeypatch, tmp_path):
+def test_a_folder_that_cannot_be_written_is_named_not_a_temporary_file(run, monkeypatch):
     import tempfile
 
     def refuse(**where):
@@ -403,6 +403,47 @@ def test_lists_come_as_text_and_as_json(run, command):
     code, out, _ = run(command, "--json")
     assert code == 0
     assert json.loads(out)
+
+
+def test_a_finished_run_says_that_nothing_is_left(run, finished):
+    code, _, err = run("run", "--run", finished)
+    assert code == 0
+    assert err.splitlines() == [f"nothing left to do: {finished} is complete"]
+    assert run("run", "--run", finished, "--quiet")[2] == ""
+
+
+def test_an_interrupted_run_says_where_it_continues_and_what_comes_next(
+    run, small_npz, monkeypatch
+):
+    from robust_mnist import interrupts, training
+
+    real = training.Trained
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "Trained", interrupted)
+    words = ["train", "--data", small_npz, *TINY, "--out", "r"]
+    code, _, err = run(*words)
+    assert code == interrupts.EXIT_CODE
+    assert err.splitlines()[-1].endswith("the same command continues")
+    monkeypatch.setattr(training, "Trained", real)
+    code, out, err = run("sweep", "--run", "r", "--methods", "gradient-step")
+    assert code == 0, err
+    assert err.splitlines()[:2] == [
+        "r is not trained to its end: that comes first", "continuing at epoch 2 of 2",
+    ]  # fmt: skip
+    assert out.splitlines()[-1] == "next: robust-mnist report r"
+    code, out, err = run(*words)
+    assert out.splitlines()[-2:] == ["run: r", "next: robust-mnist sweep --run r"]
+    assert err.splitlines() == ["nothing left to do: r is trained"]
+    code, _, err = run("report", "r")
+    assert "report 8/8" in err
+
+
+def test_a_run_is_compared_with_others_only(run, finished):
+    said = complaint(run("report", finished, f"{finished}/../{finished.name}"))
+    assert "named twice" in said
 
 
 def test_quiet_says_nothing_on_stderr(run, small_npz):

@@ -92,8 +92,8 @@ def settings_of(folder: RunFolder) -> TrainSettings:
         return restore(TrainSettings, stored)
     except (InputError, TypeError) as error:
         raise InputError(
-            f"{folder.path / 'run.json'} cannot be used: {error}; put back a copy, or delete it and "
-            "use another --out"
+            f"{folder.path / 'run.json'} cannot be used: {error}; "
+            "put back a copy, or use another --out"
         ) from error
 
 

@@ -44,6 +44,8 @@ def run(command: config.Run) -> Result:
     sweeping.plan(settings, job.settings.activation)  # wrong names fail before any work
     job.begin(settings, overwrite=overwrite)
     job.sweep(settings, job.train())
+    if not job.worked and pages.fresh(job.folder) and not command.publish:
+        job.console.note(f"nothing left to do: {job.folder.path} is complete")
     return outcome(job.folder, pages.refresh(job.folder, command))
 
 
@@ -52,7 +54,9 @@ def train(command: config.Train) -> Result:
     job = _Job.of(command)
     job.begin(overwrite=command.overwrite)
     job.train()
-    return outcome(job.folder)
+    if not job.worked:
+        job.console.note(f"nothing left to do: {job.folder.path} is trained")
+    return outcome(job.folder, following="sweep --run")
 
 
 def sweep(command: config.Sweep) -> Result:
@@ -64,8 +68,12 @@ def sweep(command: config.Sweep) -> Result:
     if "sweep" not in folder.info():
         folder.update({"sweep": dataclasses.asdict(command.sweep)})
     job.remember(["sweep", "--run", command.run, *flags(command.sweep)])
+    if "training" not in folder.info():
+        job.console.note(f"{folder.path} is not trained to its end: that comes first")
     job.sweep(command.sweep, job.train())
-    return outcome(folder)
+    if not job.worked:
+        job.console.note(f"nothing left to do: {folder.path} holds all of this")
+    return outcome(folder, following="report")
 
 
 class _Job:
@@ -82,9 +90,10 @@ class _Job:
         keep_programs()
         self.settings, self.folder = settings, folder
         self.console = Console(quiet=output.quiet)
+        self.worked = False  # whether anything was left to do
         # Names are checked before data are read, and data before a folder is touched.
         jax.eval_shape(lambda: eqx.filter(training.initialise(settings), eqx.is_array))
-        self.dataset = data.load(settings.data)
+        self.dataset = data.load(settings.data, quiet=output.quiet)
         self.split = data.split(self.dataset, settings.split)
         interrupts.check()
         training.check_batch(settings, self.split.train)
@@ -169,6 +178,10 @@ class _Job:
 
     def _train(self) -> None:
         settings = self.settings
+        self.worked = True
+        if self.folder.checkpoint.is_file():
+            epoch = checkpoint.about(self.folder.checkpoint).get("epoch")
+            self.console.note(f"continuing at epoch {epoch} of {settings.epochs}")
         records = -(-settings.epochs // settings.record_every)
         curves = LiveCurves(every=max(1, records // 4), path=self.folder.figures / "training.png")
         with self.console.progress("train", settings.epochs) as update:
@@ -251,7 +264,7 @@ class _Job:
             attack_seed=settings.attack_seed,
             about=self.about,
         )
-        sweeping.sweep_run(task, models, self.console)
+        self.worked |= sweeping.sweep_run(task, models, self.console)
         info = self.folder.info()
         # What was looked at carries the hash of the radii it was made from.
         looked = info.get("looked") == info.get("swept")
@@ -260,6 +273,7 @@ class _Job:
 
     def _look(self, model: AbstractClassifier) -> None:
         """Panels and audit, both of the first network."""
+        self.worked = True
         # The panels are about to be written anew: damaged ones must not stand in the way.
         records = self.folder.load(panels=False)
         stored = self.folder.arrays("witnesses")

@@ -58,7 +58,7 @@ class RunFolder:
             info = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{path} cannot be read: {error}; put back a copy, or delete it and use another --out"
+                f"{path} cannot be read: {error}; put back a copy, or use another --out"
             ) from error
         if not isinstance(info, dict) or info.get("schema") != SCHEMA:
             found = info.get("schema") if isinstance(info, dict) else type(info).__name__

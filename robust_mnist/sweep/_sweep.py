@@ -77,6 +77,10 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
     missing = sum(len(network.missing) for network in networks)
     if not missing:
         return False
+    wanted = sum(network.wanted for network in networks)
+    there = wanted - missing + sum(network.stored() for network in networks)
+    if there:
+        console.note(f"continuing: {there} of {wanted} cells are there")
     for norm in sorted(networks[0].lost):
         console.note(f"{task.folder.path} has lost its results in {norm}: they are made again")
     with console.progress("sweep", missing) as update:
@@ -103,6 +107,7 @@ class _Network:
             norm_of(method)  # it may have come from a package that is no longer here
         wanted = [*task.cells(), *(("", method, np.nan) for method in task.plan.steps)]
         wanted += [cell for cell in again if cell not in wanted]
+        self.wanted = len(wanted)
         self.norms = list(dict.fromkeys([*task.plan.methods, *sorted(self.lost)]))
         done = {(norm, method, _text(eps)) for norm, method, eps in self.seconds}
         # A step sweep counts as one cell, and as done as soon as it has any row.
@@ -128,8 +133,11 @@ class _Network:
             cell = self._cell(bounds, method, eps)
             bounds.merge(method, eps, cell)
             self._account(norm, method, eps, cell)
-            standing = bounds.radii.attacked_accuracy(np.array([eps]))[0]
-            yield f"{method} at {eps:g}: {standing:.2%} still standing"
+            if "proven" in cell:
+                yield f"{method} at {eps:g}: {np.mean(cell['proven']):.2%} certified"
+            else:
+                standing = bounds.radii.attacked_accuracy(np.array([eps]))[0]
+                yield f"{method} at {eps:g}: {standing:.2%} still standing"
         for norm, bounds in self.bounds.items():
             self._summarise(norm, bounds)
 
@@ -144,20 +152,29 @@ class _Network:
             mine(witnesses[f"witness/{norm}"]),
         )
 
-    def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
-        norm = bounds.radii.norm
+    def _place(self, norm: str, method: str) -> RunFolder:
         # A cell keeps witnesses only where it improved on the cells before it, so it is good for
         # the very same list of cells alone.
-        place = RunFolder(
+        return RunFolder(
             self.task.folder.path / "cells" / self.plan / f"seed-{self.seed}" / norm / method
         )
-        cell = place.arrays(f"{eps:.17g}")
+
+    def stored(self) -> int:
+        """How many of the missing cells a sweep that was cut short has left behind."""
+        return sum(
+            (self._place(norm, method).path / f"{_text(eps)}.npz").is_file()
+            for norm, method, eps in self.missing
+        )
+
+    def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
+        place = self._place(bounds.radii.norm, method)
+        cell = place.arrays(_text(eps))
         if not cell:
             with stopwatch() as elapsed:
                 cell = run_cell(self.model, self.task.part, bounds, method, eps, self.key)
             cell["seconds"] = np.asarray(elapsed.seconds)
             cell["compile_seconds"] = np.asarray(elapsed.compile_seconds)
-            place.write_arrays(f"{eps:.17g}", cell, compress=False)
+            place.write_arrays(_text(eps), cell, compress=False)
         return cell
 
     def _account(self, norm: str, method: str, eps: float, cell: Cell) -> None:
