@@ -230,7 +230,7 @@ class Run:
     run: Annotated[str | None, _FOLDER] = None
     """An existing run: its settings are taken from there, and what it lacks is made."""
     overwrite: bool = False
-    """Replace the run that stands in the output folder, and results of another one in reports/."""
+    """Replace the run that stands in the output folder."""
     publish: bool = False
     """Copy the small results to reports/ in the current folder."""
     output: Output = Output()

@@ -150,6 +150,17 @@ def test_the_page_is_made_for_light_dark_print_and_phones(page):
     assert policy.startswith("default-src 'none'")
 
 
+def test_on_a_narrow_screen_checks_are_stacked_and_figures_tell_that_they_scroll(page):
+    assert ".drawing::before" in page.raw
+    classes = page.values("class")
+    assert classes.count("scroll drawing") == len(FIGURES)
+    assert classes.count("words stack") == 1
+    named = [
+        attributes["data-name"] for _, attributes in page.elements if "data-name" in attributes
+    ]
+    assert set(named) == {"Measured", "Turns at"}
+
+
 def test_a_hostile_name_is_text(run):
     name = "<script>alert(1)</script>\"'&"
     records = run.load()

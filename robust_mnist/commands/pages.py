@@ -67,6 +67,9 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
     Raises:
         InputError: There is a folder, or a file that this program did not write.
     """
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise InputError(f"--out must lie in a folder, got {out}, and {above.name} is a file")
     if out.is_dir():
         raise InputError(f"--out names the page to write, got the folder {out}")
     if out.is_file() and not overwrite:
@@ -79,6 +82,8 @@ def write(
     folders: list[RunFolder], out: Path, *, publish: bool, overwrite: bool, console: Console
 ) -> Result:
     """Build the page at `out`, and publish the runs if asked to."""
+    for folder in folders if publish and not overwrite else []:
+        reports.check_owner(folder, REPORTS)
     reports.build(folders, out, console=console)
     lines, published = [f"report: {out}"], []
     for folder in folders if publish else []:

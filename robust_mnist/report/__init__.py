@@ -1,5 +1,10 @@
 """Pages, tables and published results of runs. Nothing here needs JAX or the networks."""
 
 from robust_mnist.report._build import build as build
-from robust_mnist.report._publish import LIMIT as LIMIT, Published as Published, publish as publish
+from robust_mnist.report._publish import (
+    LIMIT as LIMIT,
+    Published as Published,
+    check_owner as check_owner,
+    publish as publish,
+)
 from robust_mnist.report._text import text_table as text_table

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +46,10 @@ def publish(run: RunFolder, folder: Path, *, overwrite: bool = False) -> Publish
     """
     if not run.report.is_file():
         raise InputError(f"{run.path} holds no report; make it with robust-mnist report {run.path}")
+    if not overwrite:
+        check_owner(run, folder)
     target = folder / run.path.resolve().name
     info = without_paths(run.info())
-    if not overwrite:
-        _check_owner(RunFolder(target), info)
     written, left_out = [], []
     for name, content in _contents(run, info).items():
         if len(content) > LIMIT:
@@ -88,13 +87,20 @@ def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def _check_owner(taken: RunFolder, info: Mapping[str, Any]) -> None:
+def check_owner(run: RunFolder, folder: Path) -> None:
+    """Refuse to publish where another run stands.
+
+    Raises:
+        InputError: The run's name is taken in `folder` by a run with other settings.
+    """
+    taken = RunFolder(folder / run.path.resolve().name)
     if not taken.exists:
         return
-    theirs = taken.info()
+    info, theirs = without_paths(run.info()), taken.info()
     odd = [part for part in ("settings", "sweep", "data") if theirs.get(part) != info.get(part)]
     if odd:
         raise InputError(
             f"{taken.path} holds a run with other {' and '.join(odd)}; "
-            "rename this run's folder, or give --overwrite"
+            "rename this run's folder, or replace what stands there with "
+            f"robust-mnist report {run.path} --publish --overwrite"
         )
