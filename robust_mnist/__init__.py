@@ -26,10 +26,12 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 the .pyi beside this file spells the n
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("robust-mnist")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, *globals()]
+    return [*__all__, "__version__", *globals()]

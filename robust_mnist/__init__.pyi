@@ -8,3 +8,5 @@ from robust_mnist.models import MLP as MLP
 from robust_mnist.records import Radii as Radii, RunFolder as RunFolder
 from robust_mnist.sweep import radii as radii
 from robust_mnist.training import train as train
+
+__version__: str

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,6 +92,15 @@ def load_model(path: str | os.PathLike[str]) -> AbstractClassifier:
     return load(path, like)[0]
 
 
+def about(path: str | os.PathLike[str]) -> Metadata:
+    """The metadata of a file written by `save`, without its arrays.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    return _open(path, lambda _: {})[1]
+
+
 def digest(path: str | os.PathLike[str]) -> str:
     """sha256 of a file, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -106,11 +116,17 @@ def _is_array(leaf: object) -> bool:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Metadata]:
+    return _open(path, lambda stored: {name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
+
+
+def _open(
+    path: str | os.PathLike[str], take: Callable[[Any], dict[str, np.ndarray]]
+) -> tuple[dict[str, np.ndarray], Metadata]:
     try:
         with safetensors.safe_open(path, framework="numpy") as stored:
             metadata = json.loads((stored.metadata() or {}).get("about", "{}"))
             if not isinstance(metadata, dict):
                 raise ValueError(f"its metadata must be an object, got {metadata!r}")  # noqa: TRY004, TRY301
-            return {name: stored.get_tensor(name) for name in stored.keys()}, metadata  # noqa: SIM118
+            return take(stored), metadata
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(f"{path} cannot be read as safetensors: {error}") from error

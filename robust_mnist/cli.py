@@ -18,12 +18,16 @@ from typing import Annotated, Any
 
 import tyro
 
+from robust_mnist import interrupts
 from robust_mnist.config import BENCH, COMMANDS
-from robust_mnist.errors import InputError, unknown
+from robust_mnist.errors import InputError, closest, unknown
 
 
-DONE, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-DESCRIPTION = "Train small classifiers with JAX, attack them, and see how robust they really are."
+DONE, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, interrupts.EXIT_CODE
+DESCRIPTION = (
+    "Train small classifiers with JAX, attack them, and see how robust they really are. "
+    "--version tells the version."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,37 +47,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command is None:
             return DONE
         return _run(command)
-    except InputError as error:
-        return _fail(error.exit_code, str(error), debug=debug)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted; the same command continues", debug=debug)
-    except BrokenPipeError:
+    except Exception as error:  # noqa: BLE001 one line each, and --debug for the rest
+        return _tell(error, debug=debug)
+
+
+def _tell(error: Exception, *, debug: bool) -> int:
+    """Say in one line what went wrong, and return the exit code."""
+    text = " ".join(str(error).split())
+    code = getattr(error, "exit_code", None)
+    if interrupts.asked() and code != INTERRUPTED:
+        # Where a library was cut short, the interrupt comes out as an error of that library.
+        return _fail(INTERRUPTED, "interrupted; the same command continues", debug=debug)
+    if isinstance(error, BrokenPipeError):
         # Whoever read stdout has gone; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-    except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+    if code is not None:  # it was foreseen, and says all there is to say
+        return _fail(int(code), text, debug=debug)
+    files = PermissionError | IsADirectoryError | NotADirectoryError | FileExistsError
+    if isinstance(error, files):
         return _fail(BAD_INPUT, f"{error.filename}: {error.strerror}", debug=debug)
-    except Exception as error:  # noqa: BLE001 the last resort: one line, and --debug for the rest
-        text = " ".join(str(error).split())
-        if hasattr(error, "exit_code"):  # it was foreseen, and says all there is to say
-            return _fail(error.exit_code, text, debug=debug)
-        where = f"{type(error).__name__}: {text} (--debug shows where)"
-        return _fail(FAILURE, where, debug=debug)
+    return _fail(FAILURE, f"{type(error).__name__}: {text} (--debug shows where)", debug=debug)
 
 
 def parse(words: Sequence[str]) -> Any:
-    """The command the words ask for; None when they asked for help, which is then printed.
+    """The command the words ask for; None when they asked for help or the version, then printed.
 
     Raises:
         InputError: A command, a flag or a value is wrong.
     """
+    if list(words[:1]) == ["--version"]:
+        import robust_mnist
+
+        sys.stdout.write(f"robust-mnist {robust_mnist.__version__}\n")
+        return None
     if words and words[0] == "bench":
         return _parse(words[1:], BENCH, "robust-mnist bench")
     return _parse(words, COMMANDS, "robust-mnist")
 
 
 def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> Any:
-    if words and not words[0].startswith("-") and words[0] not in commands:
+    if not words:
+        raise InputError(
+            f"name a command, one of {', '.join(commands)}; {program} --help says what each does"
+        )
+    if not words[0].startswith("-") and words[0] not in commands:
         raise unknown("command", words[0], commands)
     named = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
     complaint = io.StringIO()
@@ -108,12 +128,34 @@ def _one_line(box: str) -> str:
         elif words:
             sections.append([])
     message = " ".join(sections[0]).rstrip(".")
-    # Our own messages name the flag themselves; tyro puts "Error parsing train:" before them.
-    message = re.sub(r"^Error parsing \S+: (?=--)", "", message)
+    message = _reworded(message)
     for section in sections[1:]:
         if section and section[0].startswith("Perhaps you meant"):
             message += f"; did you mean {section[1].split()[0]}?"
     return message or "the command line cannot be read; see --help"
+
+
+# What tyro and Python say of a value, and what a person needs to know.
+_WORDINGS = (
+    # Our own messages name the flag themselves; tyro puts "Error parsing train:" before them.
+    (r"^Error parsing \S+: (?=--)", ""),
+    (r"^Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)$",
+     r"\1 takes a whole number, got \2"),
+    (r"^Error parsing (\S+): could not convert string to float: (.*)$",
+     r"\1 takes a number, got \2"),
+    (r"^Missing value for argument '(\S+)'\. Expected 1 values$", r"\1 needs a value"),
+)  # fmt: skip
+_CHOICE = re.compile(r"^invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)$")
+
+
+def _reworded(message: str) -> str:
+    for pattern, plain in _WORDINGS:
+        message = re.sub(pattern, plain, message)
+    if wrong := _CHOICE.match(message):
+        value, flag, listed = wrong.groups()
+        choices = re.findall(r"'([^']*)'", listed)
+        return f"{flag} takes {' or '.join(choices)}, got {value!r}{closest(value, choices)}"
+    return message
 
 
 def _run(command: Any) -> int:
@@ -129,11 +171,9 @@ def _run(command: Any) -> int:
 
 
 def _fail(code: int, message: str, *, debug: bool) -> int:
+    if code == INTERRUPTED:
+        interrupts.settle()
     if debug:
         traceback.print_exc()
     sys.stderr.write(f"robust-mnist: {message}\n")
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

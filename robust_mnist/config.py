@@ -6,7 +6,7 @@ settings object that exists is valid as far as can be known without data.
 
 import dataclasses
 import math
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 
@@ -57,7 +57,47 @@ def _numbers(
 
 def _require(condition: bool, rule: str, value: object) -> None:
     if not condition:
-        raise InputError(f"{rule}, got {value}")
+        raise InputError(f"{rule}, got {typed(value)}")
+
+
+def typed(value: object) -> str:
+    """A value in the form in which it is typed as a flag."""
+    if isinstance(value, tuple):
+        return ",".join(map(typed, value)) or "none"
+    if isinstance(value, float):
+        return numbers((value,))
+    return repr(value) if value == "" else str(value)
+
+
+def _require_names(settings: object) -> None:
+    """Refuse an empty name of a folder: a variable of a shell that was not set, most likely."""
+    for name in ("run", "out"):
+        rule = f"--{name} needs a name"
+        _require(getattr(settings, name, None) != "", rule, "")
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+
+
+def _require_kinds(settings: object) -> None:
+    """Refuse values of another kind, which only Python can give: the command line parses them."""
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value, kind = getattr(settings, field.name), field.type
+        flag = f"--{field.name.replace('_', '-')}"
+        if kind in _KINDS:
+            fits = type(value) is kind or (kind is float and type(value) is int)
+            wanted = _KINDS[kind]
+        elif get_origin(kind) is Literal:
+            fits, wanted = value in get_args(kind), " or ".join(get_args(kind))
+        else:
+            fits, wanted = isinstance(value, tuple), "a tuple, even of a single value"
+        if not fits:
+            raise InputError(f"{flag} ({field.name}) takes {wanted}, got {value!r}")
+
+
+# How folders and empty lists look in help texts.
+_FOLDER = tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")
+_SEVERAL = tyro.conf.arg(help_behavior_hint="")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +140,8 @@ class TrainSettings:
     """Give all networks the same batches: faster, but their errors are less independent."""
 
     def __post_init__(self) -> None:
+        _require_kinds(self)
+        _require(len(self.data) >= 1, "--data needs a name, a folder or files", self.data)
         _require(len(self.sizes) >= 2, "--sizes needs an input and an output width", self.sizes)
         _require(min(self.sizes) >= 1, "--sizes must all be at least 1", self.sizes)
         for name in ("epochs", "batch_size", "record_every", "seeds"):
@@ -119,25 +161,25 @@ class TrainSettings:
 class SweepSettings:
     """Which methods are run at which radii."""
 
-    norm: tuple[Norm, ...] = ()
+    norm: Annotated[tuple[Norm, ...], _SEVERAL] = ()
     """Norms that bound the perturbation; by default those of --methods, else both."""
-    eps: Annotated[tuple[float, ...], _numbers("eps", float)] = ()
+    eps: Annotated[tuple[float, ...], _numbers("eps", float), _SEVERAL] = ()
     """Radii in units of pixel intensity, for one --norm; each norm has a default grid."""
-    methods: tuple[str, ...] = ()
+    methods: Annotated[tuple[str, ...], _SEVERAL] = ()
     """Attacks and certifiers by name; `robust-mnist methods` lists them."""
     attack_seed: int = 0
     """Randomness of the attacks."""
 
     def __post_init__(self) -> None:
+        _require_kinds(self)
         in_range = 0 <= self.attack_seed < 2**31
         _require(in_range, "--attack-seed must be between 0 and 2147483647", self.attack_seed)
         for value in self.eps:
             valid = math.isfinite(value) and value >= 0
-            _require(valid, "--eps must be finite and at least 0", f"{value:g}")
+            _require(valid, "--eps must be finite and at least 0", value)
         one = not self.eps or len(set(self.norm)) == 1
-        _require(
-            one, "--eps is measured in one norm: give --norm linf or --norm l2 as well", self.norm
-        )
+        rule = "--eps is measured in one norm: give --norm linf or --norm l2 as well"
+        _require(one, rule, f"--norm {typed(self.norm)}" if self.norm else "no --norm")
 
     def grid(self, norm: str) -> tuple[float, ...]:
         """Radii to evaluate in `norm`: sorted, distinct, always with 0."""
@@ -146,14 +188,12 @@ class SweepSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """How a command reports, and what it may touch."""
+    """How a command reports."""
 
     json: bool = False
     """Print one machine-readable result on stdout."""
     quiet: bool = False
     """No progress, no notes: errors and results only."""
-    overwrite: bool = False
-    """Replace the run that stands in the output folder."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -185,15 +225,20 @@ class Run:
 
     train: TrainSettings = TrainSettings()
     sweep: SweepSettings = SweepSettings()
-    out: str | None = None
+    out: Annotated[str | None, _FOLDER] = None
     """Folder of the run; by default runs/<split>, or runs/<data>-<split> for other data."""
-    run: str | None = None
-    """An existing run: its settings are taken from there."""
+    run: Annotated[str | None, _FOLDER] = None
+    """An existing run: its settings are taken from there, and what it lacks is made."""
     resume: bool = False
-    """Continue an unfinished run; the same settings on its folder do so without this flag too."""
+    """Continue a run, and refuse to start one; without this flag, either is done."""
+    overwrite: bool = False
+    """Replace the run that stands in the output folder."""
     publish: bool = False
-    """Copy the small results to reports/."""
+    """Copy the small results to reports/ in the current folder."""
     output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,38 +246,55 @@ class Train:
     """Train networks and measure them on clean images."""
 
     train: TrainSettings = TrainSettings()
-    out: str | None = None
+    out: Annotated[str | None, _FOLDER] = None
     """Folder of the run; by default runs/<split>, or runs/<data>-<split> for other data."""
-    run: str | None = None
-    """An existing run: its settings are taken from there."""
+    run: Annotated[str | None, _FOLDER] = None
+    """An existing run: its settings are taken from there, and what it lacks is made."""
     resume: bool = False
-    """Continue an unfinished run; the same settings on its folder do so without this flag too."""
+    """Continue a run, and refuse to start one; without this flag, either is done."""
+    overwrite: bool = False
+    """Replace the run that stands in the output folder."""
     output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
     """Attack and certify the networks of a run; results are added to those it holds."""
 
-    run: str
+    run: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     """Folder of the run."""
     sweep: SweepSettings = SweepSettings()
     output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
     """Write the page and the figures of a run, or compare several."""
 
-    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    runs: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="FOLDER ...", help_behavior_hint=""),
+    ] = ()
     """Folders of finished runs; the first is the baseline."""
-    run: str | None = None
+    run: Annotated[str | None, _FOLDER] = None
     """Folder of one finished run, as in the other commands."""
-    out: str | None = None
+    out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """The page; by default report.html in the run, or runs/comparison.html for several."""
+    overwrite: bool = False
+    """Replace a file that is no page of ours, and results of another run in reports/."""
     publish: bool = False
-    """Copy the small results to reports/."""
+    """Copy the small results to reports/ in the current folder."""
     output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
+        _require("" not in self.runs, "report needs the names of runs", "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,6 +339,8 @@ class Calibrate:
     """Only the short list of benchmarks."""
     out: str = BENCH_FOLDER
     """Folder of the environment keys, in which calibration.json is written."""
+    overwrite: bool = False
+    """Measure anew instead of adding to what was measured of this code before."""
     output: Output = Output()
 
     def __post_init__(self) -> None:

@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from robust_mnist import interrupts
+
 
 class Console:
     """Progress bars on a terminal, a line now and then in a log, nothing when quiet.
@@ -30,9 +32,23 @@ class Console:
     def progress(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         """Follow a piece of work of `total` steps.
 
+        Progress is told where a step has ended, which is where a Ctrl-C that got lost is acted on.
+
         Yields:
             `update(done, text)`: how many steps are done by now, and what to say beside the bar.
         """
+        interrupts.check()
+        with self._shown(title, total) as show:
+
+            def update(done: int, text: str) -> None:
+                interrupts.check()
+                show(done, text)
+
+            yield update
+        interrupts.check()
+
+    @contextlib.contextmanager
+    def _shown(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         if self.quiet:
             yield lambda _done, _text: None
         elif sys.stderr.isatty():

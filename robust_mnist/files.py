@@ -30,7 +30,11 @@ def writing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{path.suffix}", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{path.suffix}", dir=path.parent)
+    except OSError as error:
+        # The name of the temporary file would tell nobody what cannot be written.
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     os.close(handle)
     temporary = pathlib.Path(name)
     try:

@@ -24,6 +24,11 @@ class AbstractBall(eqx.Module):
     def name(self) -> str:
         """Key in `BALLS`: the norm's name in files, flags and figures."""
 
+    @property
+    @abc.abstractmethod
+    def title(self) -> str:
+        """The norm's name in sentences."""
+
     @abc.abstractmethod
     def size(self, delta: Image) -> Scalar:
         """Norm of `delta`; the perturbation is allowed when this is at most `eps`."""
@@ -48,6 +53,10 @@ class Linf(AbstractBall):
     def name(self) -> str:
         return "linf"
 
+    @property
+    def title(self) -> str:
+        return "Linf"
+
     def size(self, delta: Image) -> Scalar:
         return jnp.max(jnp.abs(delta))
 
@@ -67,6 +76,10 @@ class L2(AbstractBall):
     @property
     def name(self) -> str:
         return "l2"
+
+    @property
+    def title(self) -> str:
+        return "L2"
 
     def size(self, delta: Image) -> Scalar:
         return jnp.linalg.norm(delta)

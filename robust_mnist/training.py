@@ -5,16 +5,12 @@ one `lax.scan`; networks are a `vmap` over it. The batch order of an epoch depen
 the number of the epoch alone, so a checkpoint needs no random state.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import equinox as eqx
@@ -23,8 +19,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, UInt8
 
-from robust_mnist import checkpoint, metrics
-from robust_mnist.config import TrainSettings
+from robust_mnist import checkpoint, interrupts, metrics
+from robust_mnist.config import TrainSettings, typed
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError, unknown
@@ -120,7 +116,8 @@ def initialise(settings: TrainSettings) -> State:
         raise unknown("objective", settings.objective, OBJECTIVES)
     if settings.sizes[0] != 784 or settings.sizes[-1] != 10:
         raise InputError(
-            f"--sizes must begin with 784 pixels and end with 10 classes, got {settings.sizes}"
+            "--sizes must begin with 784 pixels and end with 10 classes, "
+            f"got {typed(settings.sizes)}"
         )
 
     @eqx.filter_vmap
@@ -313,12 +310,15 @@ class _Training:
     def run(self, on_record: Sequence[Callable[[list[Record]], None]]) -> Trained:
         if self.path is not None and self.path.exists():
             self._restore()
-        with _stopping() as stop:
+        with interrupts.deferred() as asked:
             while self.epoch < self.settings.epochs:
                 self._record(min(self.settings.record_every, self.settings.epochs - self.epoch))
-                if stop.is_set():
+                if asked():
                     self._save()
-                    raise Interrupted(f"stopped after epoch {self.epoch} of {self.settings.epochs}")
+                    raise Interrupted(
+                        f"stopped after epoch {self.epoch} of {self.settings.epochs}; "
+                        "the same command continues"
+                    )
                 self._save_now_and_then()
                 for call in on_record:
                     call(self.history)
@@ -397,28 +397,3 @@ class _Training:
         self.state = kept["state"]
         self.epoch, self.seconds = int(about["epoch"]), float(about["seconds"])
         self.compile_seconds, self.history = float(about["compile_seconds"]), about["history"]
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second one acts as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may set handlers
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        restore()
-
-    for number in usual:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        restore()

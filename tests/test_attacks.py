@@ -252,3 +252,19 @@ def test_impossible_settings_are_refused(change):
         dataclasses.replace(PGD(), **change)
     with pytest.raises(ValueError, match="target"):
         Targeted(PGD(), targets=0)
+
+
+def test_every_method_says_what_it_does_with_its_own_numbers():
+    from robust_mnist.certify import CERTIFIERS
+
+    told = {name: method.about for name, method in (ATTACKS | CERTIFIERS).items()}
+    assert len(set(told.values())) == len(told)
+    for name, about in told.items():
+        assert "\n" not in about
+        assert len(about) < 110
+        for norm in ("linf", "l2"):
+            assert (norm.capitalize() in about) == name.endswith(norm)
+    assert "FGSM" in told["fgsm-linf"]
+    assert "FGSM" not in told["fgm-l2"]
+    assert "40 steps" in told["pgd40-l2"]
+    assert "20 steps" in told["pgd20-targeted-linf"]

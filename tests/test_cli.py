@@ -75,7 +75,16 @@ def complaint(result):
         (["rum"], "unknown command 'rum'.*did you mean 'run'"),
         (["run", "--epoch", "3"], "--epoch.*did you mean --epochs"),
         (["run", "--epochs", "0"], "--epochs must be at least 1, got 0"),
-        (["run", "--epochs", "many"], "--epochs.*many"),
+        (["run", "--epochs", "many"], "--epochs takes a whole number, got 'many'$"),
+        (["run", "--delta", "tiny"], "--delta takes a number, got 'tiny'$"),
+        (["run", "--norm", "linff"], "--norm takes linf or l2, got 'linff'; did you mean 'linf'"),
+        (["run", "--out", ""], "--out needs a name, got ''"),
+        (["train", "--run", ""], "--run needs a name, got ''"),
+        (["report", ""], "needs the names of runs"),
+        (["run", "--data"], "--data needs a name"),
+        ([], "name a command, one of run, train.*--help"),
+        (["bench"], "name a command, one of calibrate.*robust-mnist bench --help"),
+        (["data", "--overwrite"], "--overwrite"),
         (["run", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["run", "--seeds", "0"], "--seeds must be at least 1, got 0"),
         (["run", "--seed", "-1"], "--seed must be between 0 and"),
@@ -86,12 +95,13 @@ def complaint(result):
         (["run", "--norm", "linf", "--eps", "0,nan"], "--eps must be finite.*got nan"),
         (["run", "--norm", "linf", "--eps", "inf"], "--eps must be finite.*got inf"),
         (["run", "--norm", "linf", "--eps", "big"], "--eps takes numbers.*'big'"),
-        (["run", "--eps", "0.1"], "give --norm"),
+        (["run", "--eps", "0.1"], "give --norm.*got no --norm$"),
+        (["run", "--eps", "0.1", "--norm", "l2", "linf"], "got --norm l2,linf$"),
         (["run", "--norm", "l3"], "l3"),
         (["run", "--sizes", "784"], "--sizes needs an input and an output width"),
         (["run", "--sizes", "784,0,10"], "--sizes must all be at least 1"),
         (["run", "--sizes", "784,x"], "--sizes takes whole numbers"),
-        (["run", "--seeds"], "--seeds"),
+        (["run", "--seeds"], "--seeds needs a value$"),
         (["sweep"], "--run"),
     ],
 )
@@ -142,7 +152,7 @@ def test_debug_shows_the_traceback(run):
         (["--methods", "pgd-linf"], "unknown method 'pgd-linf'.*did you mean"),
         (["--norm", "linf", "--methods", "pgd40-l2"], "pgd40-l2 acts in l2, but --norm is linf"),
         (["--activation", "gelu", "--methods", "ibp-linf"], "ibp-linf knows the activations"),
-        (["--sizes", "784,5"], "784 pixels and end with 10 classes"),
+        (["--sizes", "784,50,9"], "784 pixels and end with 10 classes, got 784,50,9$"),
         (["--sizes", "100,10"], "784 pixels and end with 10 classes"),
         (["--batch-size", "10001"], "at most the 10000 training images, got 10001"),
         (["--data", "a.csv", "b.csv"], "a.csv"),
@@ -196,7 +206,9 @@ def test_other_data_under_the_same_name_are_noticed(run, finished, tmp_path):
     "words", [["sweep", "--run", "none"], ["report", "none"], ["train", "--run", "none"]]
 )
 def test_a_run_that_is_not_there_is_named(run, words):
-    assert "none" in complaint(run(*words))
+    said = complaint(run(*words))
+    assert "none holds no run" in said
+    assert "robust-mnist run --out none" in said
 
 
 def test_a_report_of_nothing_asks_for_a_run(run):
@@ -210,7 +222,9 @@ def test_a_report_of_nothing_asks_for_a_run(run):
 def test_a_damaged_run_file_is_one_line(run, tmp_path, content):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "run.json").write_text(content)
-    assert "run.json" in complaint(run("train", "--run", "bad"))
+    said = complaint(run("train", "--run", "bad"))
+    assert said.count("run.json") == 1
+    assert "another --out" in said or "schema" in said
 
 
 @pytest.mark.parametrize(
@@ -228,9 +242,107 @@ def test_a_damaged_result_is_named_with_the_way_out(run, finished, tmp_path, nam
     assert "pickle" not in said
 
 
-@pytest.mark.parametrize("more", [["--resume"], ["--run", "x"]])
-def test_continuing_and_starting_anew_exclude_each_other(run, more):
-    assert "give one of them" in complaint(run("train", "--overwrite", *more))
+@pytest.fixture(scope="session")
+def extended(finished, tmp_path_factory):
+    """The finished run with more than its own plan, which only its rows tell of."""
+    import shutil
+
+    copy = shutil.copytree(finished, tmp_path_factory.mktemp("extended") / "tiny")
+    more = ["--norm", "l2", "--eps", "0.3", "--methods", "fgm-l2"]
+    assert cli.main(["sweep", "--run", str(copy), *more, "--quiet"]) == 0
+    return copy
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        ["radii.npz", "panels.npz"],
+        ["witnesses.npz"],
+        ["history.csv", "model/seed-0.safetensors"],
+    ],
+    ids=" ".join,
+)
+def test_what_a_finished_run_has_lost_is_made_again(run, extended, tmp_path, gone):
+    import shutil
+
+    from robust_mnist.records import RunFolder
+
+    copy = shutil.copytree(extended, tmp_path / "tiny")
+    whole = RunFolder(copy).load()
+    for name in gone:
+        (copy / name).unlink()
+    code, out, err = run("run", "--run", copy)
+    assert code == 0, err
+    assert "worst case" in out
+    again = RunFolder(copy).load()
+    assert set(again.radii) == set(whole.radii)
+    for key, array in whole.radii.items():
+        assert np.array_equal(array, again.radii[key]), key
+    assert again.rows.drop(columns="seconds").equals(whole.rows.drop(columns="seconds"))
+    assert again.history.equals(whole.history)
+    assert set(again.panels) == set(whole.panels)
+    counts = [{k: v["cells"] for k, v in one.info["cells"].items()} for one in (whole, again)]
+    assert counts[0] == counts[1]
+    assert "has lost" in err
+
+
+@pytest.mark.parametrize("name", ["radii.npz", "panels.npz", "history.csv", "rows.csv"])
+def test_a_report_of_a_run_that_has_lost_a_file_names_it_and_the_way_out(
+    run, finished, tmp_path, name
+):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "copy")
+    (tmp_path / "copy" / name).unlink()
+    said = complaint(run("report", "copy"))
+    assert name in said
+    assert "robust-mnist sweep --run copy" in said
+
+
+def test_networks_that_came_out_otherwise_are_attacked_again(run, finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "copy")
+    info = json.loads((tmp_path / "copy" / "run.json").read_text())
+    info["models"]["seed-0"] = "0" * 64
+    (tmp_path / "copy" / "run.json").write_text(json.dumps(info))
+    (tmp_path / "copy" / "history.csv").unlink()
+    code, _, err = run("sweep", "--run", "copy", "--norm", "linf", "--eps", "0.05")
+    assert code == 0, err
+    assert "made again" in err
+    assert (tmp_path / "copy" / "radii.npz").is_file()
+
+
+def test_continuing_and_starting_anew_exclude_each_other(run):
+    assert "give one of them" in complaint(run("train", "--overwrite", "--run", "x"))
+
+
+def test_a_folder_that_cannot_be_written_is_named_not_a_temporary_file(run, monkeypatch):
+    import tempfile
+
+    def refuse(**where):
+        raise PermissionError(13, "Permission denied", f"{where['dir']}/.hidden.tmp")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    said = complaint(run("train", "--epochs", "1", "--out", "locked"))
+    assert said == "robust-mnist: locked/run.json: Permission denied"
+
+
+def test_the_version_is_told(run):
+    import importlib.metadata
+
+    import robust_mnist
+
+    version = importlib.metadata.version("robust-mnist")
+    assert run("--version") == (0, f"robust-mnist {version}\n", "")
+    assert robust_mnist.__version__ == version
+
+
+def test_help_shows_what_is_typed(run):
+    _, out, _ = run("run", "--help")
+    assert "--out FOLDER" in out
+    assert "None" not in out
+    assert "(default: )" not in out
 
 
 def test_results_of_two_attack_seeds_do_not_mix(run, finished):
@@ -293,6 +405,47 @@ def test_lists_come_as_text_and_as_json(run, command):
     assert json.loads(out)
 
 
+def test_a_finished_run_says_that_nothing_is_left(run, finished):
+    code, _, err = run("run", "--run", finished)
+    assert code == 0
+    assert err.splitlines() == [f"nothing left to do: {finished} is complete"]
+    assert run("run", "--run", finished, "--quiet")[2] == ""
+
+
+def test_an_interrupted_run_says_where_it_continues_and_what_comes_next(
+    run, small_npz, monkeypatch
+):
+    from robust_mnist import interrupts, training
+
+    real = training.Trained
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "Trained", interrupted)
+    words = ["train", "--data", small_npz, *TINY, "--out", "r"]
+    code, _, err = run(*words)
+    assert code == interrupts.EXIT_CODE
+    assert err.splitlines()[-1].endswith("the same command continues")
+    monkeypatch.setattr(training, "Trained", real)
+    code, out, err = run("sweep", "--run", "r", "--methods", "gradient-step")
+    assert code == 0, err
+    assert err.splitlines()[:2] == [
+        "r is not trained to its end: that comes first", "continuing at epoch 2 of 2",
+    ]  # fmt: skip
+    assert out.splitlines()[-1] == "next: robust-mnist report r"
+    code, out, err = run(*words)
+    assert out.splitlines()[-2:] == ["run: r", "next: robust-mnist sweep --run r"]
+    assert err.splitlines() == ["nothing left to do: r is trained"]
+    code, _, err = run("report", "r")
+    assert "report 8/8" in err
+
+
+def test_a_run_is_compared_with_others_only(run, finished):
+    said = complaint(run("report", finished, f"{finished}/../{finished.name}"))
+    assert "named twice" in said
+
+
 def test_quiet_says_nothing_on_stderr(run, small_npz):
     code, out, err = run("train", "--data", small_npz, *TINY, "--out", "quiet", "--quiet")
     assert (code, err) == (0, "")
@@ -335,6 +488,8 @@ def test_a_report_is_drawn_anew_after_more_was_swept_and_only_then(run, finished
     before = page.stat().st_mtime_ns
     assert run("run", "--run", "copy")[0] == 0
     assert page.stat().st_mtime_ns == before
+    words = json.loads((tmp_path / "copy" / "run.json").read_text())["command"]
+    assert words.count("robust-mnist") == 1  # the same folder in another spelling
     assert run("sweep", "--run", "copy", "--norm", "linf", "--eps", "0.07", "--quiet")[0] == 0
     assert run("run", "--run", "copy")[0] == 0
     assert page.stat().st_mtime_ns > before
@@ -349,3 +504,15 @@ def test_the_recorded_command_gives_back_the_very_same_settings(eps):
     train = TrainSettings(sizes=(784, 10), learning_rate=eps, shared_batches=True, seeds=2)
     command = cli.parse(["run", *flags(sweep), *flags(train)])
     assert (command.sweep, command.train) == (sweep, train)
+
+
+# --- resume -------------------------------------------------------------------------------------
+
+
+def test_resume_refuses_to_start_a_run_and_continues_one(run, small_npz, finished, tmp_path):
+    words = ["train", "--data", small_npz, *TINY, "--quiet", "--resume", "--out"]
+    assert "--resume continues a run, and new holds none" in complaint(run(*words, "new"))
+    assert not (tmp_path / "new").exists()
+    shutil.copytree(finished, "old")
+    assert run(*words, "old")[0] == 0
+    assert "give one of them" in complaint(run(*words, "old", "--overwrite"))

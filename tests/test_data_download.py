@@ -296,3 +296,17 @@ def test_the_debian_package_is_fashion_mnist():
     assert data.origin == "/usr/share/datasets/fashion-mnist"
     assert data.train_images.shape == (60_000, 784)
     assert data.train_labels[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_quiet_download_draws_no_bar(make, monkeypatch, quiet):
+    disabled, real = [], _download.Progress
+
+    def watched(*columns, **options):
+        disabled.append(options["disable"])
+        return real(*columns, **options | {"disable": True})
+
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes any stream for a terminal then
+    monkeypatch.setattr(_download, "Progress", watched)
+    make("good").load(quiet=quiet)
+    assert set(disabled) == {quiet}

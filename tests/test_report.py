@@ -150,6 +150,17 @@ def test_the_page_is_made_for_light_dark_print_and_phones(page):
     assert policy.startswith("default-src 'none'")
 
 
+def test_on_a_narrow_screen_checks_are_stacked_and_figures_tell_that_they_scroll(page):
+    assert ".drawing::before" in page.raw
+    classes = page.values("class")
+    assert classes.count("scroll drawing") == len(FIGURES)
+    assert classes.count("words stack") == 1
+    named = [
+        attributes["data-name"] for _, attributes in page.elements if "data-name" in attributes
+    ]
+    assert set(named) == {"Measured", "Turns at"}
+
+
 def test_a_hostile_name_is_text(run):
     name = "<script>alert(1)</script>\"'&"
     records = run.load()
@@ -265,6 +276,21 @@ def test_the_terminal_says_when_numbers_are_means():
     assert report.text_table(records).startswith("accuracy in %, mean of 4 networks")
 
 
+def test_captions_and_legends_speak_of_the_same_bands():
+    """With several networks the bars are their range, not a Wilson interval."""
+    chart = FIGURES["robust_accuracy"]
+    for seeds in (1, 3):
+        records = synthetic.make("some", seeds=seeds, norms=("linf",), images=50)
+        page = Page(_one.page(records, dict.fromkeys(FIGURES) | DRAWN, "runs/some"))
+        assert chart.reading_of(records) in page.text
+        assert ("Wilson" in chart.reading_of(records)) == (seeds == 1)
+        assert ("lowest to the highest" in chart.reading_of(records)) == (seeds > 1)
+        assert "UTC" in page.text
+
+
+DRAWN = {"robust_accuracy": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'}
+
+
 # --- several runs ---------------------------------------------------------------------------------
 
 
@@ -364,6 +390,18 @@ def test_a_large_file_is_named_instead_of_published(tmp_path):
     done = report.publish(run, tmp_path / "reports")
     assert done.left_out == ["rows.csv"]
     assert not (done.folder / "rows.csv").exists()
+
+
+def test_publishing_again_removes_what_the_run_no_longer_has(tmp_path):
+    run = trained(tmp_path / "run")
+    report.build([run])
+    done = report.publish(run, tmp_path / "reports")
+    (run.figures / "digits.svg").unlink()
+    (done.folder / "mine.txt").write_text("precious")
+    report.publish(run, tmp_path / "reports")
+    assert not (done.folder / "figures" / "digits.svg").exists()
+    assert (done.folder / "figures" / "digits.png").exists()
+    assert (done.folder / "mine.txt").exists()
 
 
 def test_a_name_that_another_run_has_taken_is_refused(tmp_path):

@@ -137,6 +137,26 @@ def test_a_killed_sweep_repeats_only_what_was_in_flight(tmp_path, networks, part
     same_results(whole.folder, job.folder)
 
 
+def test_progress_tells_what_was_measured_and_what_was_there_already(
+    tmp_path, networks, part, monkeypatch, capsys
+):
+    undo = stop_after(monkeypatch, 2)
+    job = task(tmp_path, part, **LINF)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(job, {0: networks[0]}, Console(every=0))
+    assert "continuing" not in capsys.readouterr().err
+    undo()
+    sweep_run(job, {0: networks[0]}, Console(every=0))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "continuing: 2 of 6 cells are there"
+    proofs = job.folder.load().radii["lower/linf/ibp-linf"]
+    for line in lines[1:]:
+        if "ibp-linf at 0.05" in line:
+            assert line.endswith(f"{np.mean(proofs >= 0.05):.2%} certified")
+        else:
+            assert line.endswith("still standing" if "ibp" not in line else "certified")
+
+
 def test_several_seeds_are_the_single_ones_side_by_side(tmp_path, networks, part):
     both = task(tmp_path, part, "both", **LINF)
     both.folder.update({"settings": {"seed": 0, "seeds": 2}})

@@ -12,6 +12,11 @@ from robust_mnist.threat import AbstractBall
 class AbstractAttack(eqx.Module):
     """A frozen description of a search, without model or data."""
 
+    @property
+    @abc.abstractmethod
+    def about(self) -> str:
+        """What this very instance does, in one line with its numbers."""
+
 
 class AbstractBallAttack(AbstractAttack):
     """Searches for the worst image inside the ball of radius `eps`."""

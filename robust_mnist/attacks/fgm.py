@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from robust_mnist.attacks._base import AbstractBallAttack
-from robust_mnist.attacks.losses import AbstractLoss, CrossEntropy
+from robust_mnist.attacks.losses import AbstractLoss, CrossEntropy, words
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.threat import AbstractBall, Linf
 
@@ -23,6 +23,13 @@ class FGM(AbstractBallAttack):
 
     ball: AbstractBall = Linf()
     loss: AbstractLoss = CrossEntropy()
+
+    @property
+    def about(self) -> str:
+        sign = self.ball.name == "linf"
+        name = "fast gradient sign method (FGSM)" if sign else "fast gradient method (FGM)"
+        way = "the sign of the gradient" if sign else "the gradient"
+        return f"{name}: one step of eps in {self.ball.title} along {way} of {words(self.loss)}"
 
     @property
     def one_step(self) -> bool:

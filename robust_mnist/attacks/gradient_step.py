@@ -4,7 +4,7 @@ import jax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from robust_mnist.attacks._base import AbstractStepAttack
-from robust_mnist.attacks.losses import AbstractLoss, CrossEntropy
+from robust_mnist.attacks.losses import AbstractLoss, CrossEntropy, words
 from robust_mnist.models import AbstractClassifier
 
 
@@ -19,6 +19,10 @@ class GradientStep(AbstractStepAttack):
     """
 
     loss: AbstractLoss = CrossEntropy()
+
+    @property
+    def about(self) -> str:
+        return f"the lab's attack: one step along the raw gradient of {words(self.loss)}; no eps"
 
     def __call__(
         self,

@@ -1,6 +1,7 @@
 """What an attack ascends. Each loss is a value: swap it with the field `loss=`."""
 
 import abc
+import re
 
 import equinox as eqx
 import jax
@@ -15,6 +16,12 @@ class AbstractLoss(eqx.Module):
     @abc.abstractmethod
     def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
         """The score of one image whose true class is `y`."""
+
+
+def words(loss: AbstractLoss) -> str:
+    """The name of a loss in a sentence: `cross-entropy`, `margin`, `DLR`."""
+    name = type(loss).__name__
+    return name if name.isupper() else re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 class Margin(AbstractLoss):

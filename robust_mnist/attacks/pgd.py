@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from robust_mnist.attacks._base import AbstractBallAttack
-from robust_mnist.attacks.losses import AbstractLoss, Margin
+from robust_mnist.attacks.losses import AbstractLoss, Margin, words
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.threat import AbstractBall, Linf
 
@@ -37,6 +37,13 @@ class PGD(AbstractBallAttack):
             )
         if not self.rel_step_size > 0:
             raise ValueError(f"PGD needs rel_step_size > 0, got {self.rel_step_size}")
+
+    @property
+    def about(self) -> str:
+        return (
+            f"projected gradient descent (PGD) on {words(self.loss)}: {self.steps} steps of "
+            f"{self.rel_step_size:g} eps in {self.ball.title}, 1 random start"
+        )
 
     @property
     def one_step(self) -> bool:

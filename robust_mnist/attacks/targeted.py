@@ -31,6 +31,13 @@ class Targeted(AbstractBallAttack):
             raise ValueError(f"Targeted needs at least one target class, got {self.targets}")
 
     @property
+    def about(self) -> str:
+        return (
+            f"PGD towards each of {self.targets} wrong classes: {self.attack.steps} steps of "
+            f"{self.attack.rel_step_size:g} eps in {self.ball.title}, 1 random start each"
+        )
+
+    @property
     def ball(self) -> AbstractBall:
         return self.attack.ball
 

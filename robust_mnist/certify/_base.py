@@ -14,6 +14,11 @@ class AbstractCertifier(eqx.Module):
 
     @property
     @abc.abstractmethod
+    def about(self) -> str:
+        """What this very instance does, in one line with its numbers."""
+
+    @property
+    @abc.abstractmethod
     def ball(self) -> AbstractBall:
         """Norm of the ball."""
 

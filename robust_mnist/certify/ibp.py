@@ -22,6 +22,10 @@ class IBP(AbstractCertifier):
     """
 
     @property
+    def about(self) -> str:
+        return f"interval bound propagation (IBP) in {self.ball.title}: a proof, fast and loose"
+
+    @property
     def ball(self) -> AbstractBall:
         return Linf()
 

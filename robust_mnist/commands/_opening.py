@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from robust_mnist.config import SweepSettings, TrainSettings, numbers, restore
+from robust_mnist.config import SweepSettings, TrainSettings, restore, typed
 from robust_mnist.errors import InputError
 from robust_mnist.records import RunFolder
 
@@ -87,12 +87,14 @@ def settings_of(folder: RunFolder) -> TrainSettings:
     Raises:
         InputError: The folder holds no run, or one of another version.
     """
+    stored = folder.info().get("settings")
     try:
-        return restore(TrainSettings, folder.info().get("settings"))
-    except InputError as error:
-        if folder.exists:
-            raise InputError(f"{folder.path}/run.json cannot be used: {error}") from error
-        raise
+        return restore(TrainSettings, stored)
+    except (InputError, TypeError) as error:
+        raise InputError(
+            f"{folder.path / 'run.json'} cannot be used: {error}; "
+            "put back a copy, or use another --out"
+        ) from error
 
 
 def default_out(settings: TrainSettings) -> str:
@@ -114,8 +116,7 @@ def difference(held: TrainSettings | SweepSettings, given: TrainSettings | Sweep
 
 def _word(value: object) -> str:
     if isinstance(value, tuple):
-        words = [numbers((v,)) if isinstance(v, float) else str(v) for v in value]
-        return ",".join(words) or "unset"
+        return typed(value) if value else "unset"
     return str(value)
 
 

@@ -1,11 +1,11 @@
 """What is said while a network trains, and when a command is done."""
 
+import shlex
 import time
 from collections.abc import Callable
 
 import numpy as np
 
-from robust_mnist import report as reports
 from robust_mnist.commands._result import Result
 from robust_mnist.records import RunFolder
 from robust_mnist.training import Record
@@ -35,7 +35,8 @@ class Watch:
             self.first = now, epoch  # compilation ended just before the first record
         elif now > self.first[0]:
             images = (epoch - self.first[1]) * self.images_per_epoch
-            rate = f"{images / (now - self.first[0]):,.0f} images/s  "
+            # The summary's own rate leaves records and files out.
+            rate = f"{images / (now - self.first[0]):,.0f} images/s with records and files  "
         latest = history[-self.networks :]
         mean = lambda name: sum(record[name] for record in latest) / self.networks
         self.update(
@@ -47,8 +48,16 @@ class Watch:
         )
 
 
-def outcome(folder: RunFolder, report: Result | None = None) -> Result:
-    """What a command says of a run at its end: accuracy, throughput, a small table, the page."""
+def outcome(
+    folder: RunFolder, report: Result | None = None, *, following: str | None = None
+) -> Result:
+    """What a command says of a run at its end: accuracy, throughput, a small table, the page.
+
+    Args:
+        folder: The run.
+        report: What was said of the page, if there is one.
+        following: The command that usually comes next, up to the folder.
+    """
     records = folder.load()
     rows, info = records.rows, records.info
     test = rows[(rows.kind == "training") & (rows.split == "test")].sort_values("seed")
@@ -61,6 +70,8 @@ def outcome(folder: RunFolder, report: Result | None = None) -> Result:
         ),
     ]
     if records.radii:
+        from robust_mnist import report as reports
+
         lines += ["", reports.text_table(records)]
     bounds = rows[rows.kind.isin(["worst", "certified"])]
     columns = ["seed", "norm", "eps", "kind", "method", "images", "accuracy", "low", "high"]
@@ -75,6 +86,9 @@ def outcome(folder: RunFolder, report: Result | None = None) -> Result:
     if report is not None:
         lines += ["", report.text]
         facts |= report.data
+    if following is not None:
+        following = f"{shlex.join(['robust-mnist', *following.split(), str(folder.path)])}"
+        lines += ["", f"run: {folder.path}", f"next: {following}"]
     return Result("\n".join(lines), facts)
 
 

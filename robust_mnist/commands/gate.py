@@ -53,7 +53,7 @@ def calibrate(command: config.Calibrate) -> Result:
     code = gate.Code(".", here, gate.content_hash(here))
     quick = "-quick" if command.quick else ""
     folder = CALIBRATIONS / f"{gate.environment_key()}{quick}-{code.state[:10]}"
-    if command.output.overwrite:
+    if command.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     wanted = [folder / f"{number:03}.json" for number in range(1, command.launches + 1)]
     _measure([gate.Launch(code, here.resolve(), out) for out in wanted], command, console)

@@ -27,12 +27,13 @@ def data(command: config.Data) -> Result:
 
 
 def methods(command: config.Methods) -> Result:
-    """The attacks and certifiers, with their first line of documentation."""
+    """The attacks and certifiers, with a line on each."""
     del command
-    from robust_mnist.attacks import ATTACKS
-    from robust_mnist.certify import CERTIFIERS
+    from robust_mnist.attacks import ATTACKS, AbstractAttack
+    from robust_mnist.certify import CERTIFIERS, AbstractCertifier
     from robust_mnist.sweep import norm_of
 
+    registered: dict[str, AbstractAttack | AbstractCertifier] = {**ATTACKS, **CERTIFIERS}
     listed = [
         {
             "name": name,
@@ -40,9 +41,9 @@ def methods(command: config.Methods) -> Result:
             "kind": "certifier" if name in CERTIFIERS else "attack",
             "default": name
             in {m for ms in config.METHODS.values() for m in ms} | {*config.STEP_METHODS},
-            "about": (type(method).__doc__ or "").strip().partition("\n")[0],
+            "about": method.about,
         }
-        for name, method in (*ATTACKS.items(), *CERTIFIERS.items())
+        for name, method in registered.items()
     ]
     heading = ("name", "norm", "kind", "default", "about")
     word = lambda value: ("yes" if value else "") if isinstance(value, bool) else str(value)

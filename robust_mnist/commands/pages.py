@@ -4,6 +4,7 @@ from pathlib import Path
 
 from robust_mnist import config, report as reports
 from robust_mnist.commands._result import Result
+from robust_mnist.console import Console
 from robust_mnist.errors import InputError
 from robust_mnist.records import RunFolder
 
@@ -18,30 +19,45 @@ def report(command: config.Report) -> Result:
         raise InputError("report needs the folder of at least one run, such as runs/lab")
     folders = [RunFolder(Path(name)) for name in names]
     for folder in folders:
-        folder.info()
+        folder.check_whole()
+    places = [folder.path.resolve() for folder in folders]
+    for place, name in zip(places, names, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"{name} is named twice; name each run once")
     default = folders[0].report if len(folders) == 1 else Path("runs/comparison.html")
     if command.out:
-        _check_out(Path(command.out), overwrite=command.output.overwrite)
+        _check_out(Path(command.out), overwrite=command.overwrite)
     return write(
         folders,
         Path(command.out) if command.out else default,
         publish=command.publish,
-        overwrite=command.output.overwrite,
+        overwrite=command.overwrite,
+        console=Console(quiet=command.output.quiet),
     )
+
+
+def fresh(folder: RunFolder) -> bool:
+    """Whether the page of a run stands with its figures and shows the newest results."""
+    info = folder.info()
+    drawn = [folder.figures / f"{name}.svg" for name in info.get("figures", [])]
+    newest = info.get("reported") == info.get("swept") and folder.report.is_file()
+    return newest and bool(drawn) and all(path.is_file() for path in drawn)
 
 
 def refresh(folder: RunFolder, command: config.Run) -> Result:
     """Write the page of a run unless it stands already and shows the newest results."""
-    info = folder.info()
-    drawn = [folder.figures / f"{name}.svg" for name in info.get("figures", [])]
-    fresh = info.get("reported") == info.get("swept") and folder.report.is_file()
-    if fresh and drawn and all(path.is_file() for path in drawn) and not command.publish:
+    swept = folder.info().get("swept")
+    if fresh(folder) and not command.publish:
         return Result(f"report: {folder.report}", {"report": str(folder.report), "published": []})
     made = write(
-        [folder], folder.report, publish=command.publish, overwrite=command.output.overwrite
+        [folder],
+        folder.report,
+        publish=command.publish,
+        overwrite=command.overwrite,
+        console=Console(quiet=command.output.quiet),
     )
     figures = sorted(path.stem for path in folder.figures.glob("*.svg"))
-    folder.update({"reported": info.get("swept"), "figures": figures})
+    folder.update({"reported": swept, "figures": figures})
     return made
 
 
@@ -51,6 +67,9 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
     Raises:
         InputError: There is a folder, or a file that this program did not write.
     """
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise InputError(f"--out must lie in a folder, got {out}, and {above.name} is a file")
     if out.is_dir():
         raise InputError(f"--out names the page to write, got the folder {out}")
     if out.is_file() and not overwrite:
@@ -59,9 +78,13 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
             raise InputError(f"{out} exists and is no page of ours; choose another --out")
 
 
-def write(folders: list[RunFolder], out: Path, *, publish: bool, overwrite: bool) -> Result:
+def write(
+    folders: list[RunFolder], out: Path, *, publish: bool, overwrite: bool, console: Console
+) -> Result:
     """Build the page at `out`, and publish the runs if asked to."""
-    reports.build(folders, out)
+    for folder in folders if publish and not overwrite else []:
+        reports.check_owner(folder, REPORTS)
+    reports.build(folders, out, console=console)
     lines, published = [f"report: {out}"], []
     for folder in folders if publish else []:
         done = reports.publish(folder, REPORTS, overwrite=overwrite)

@@ -1,26 +1,28 @@
-"""Train, sweep, report: the commands that make a run."""
+"""Train, sweep, report: the commands that make a run.
+
+What training does not need, tables, figures and pages, is imported when it is its turn: half of
+the time to the first record would go into that.
+"""
 
 import dataclasses
 import datetime as dt
 import functools
 import shlex
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
-import pandas as pd
 
 from robust_mnist import (
-    audit,
     bench,
     checkpoint,
     config,
     data,
+    interrupts,
     sweep as sweeping,
     training,
 )
-from robust_mnist.commands import pages
 from robust_mnist.commands._opening import check_attack_seed, open_run, settle_sweep
 from robust_mnist.commands._programs import keep_programs
 from robust_mnist.commands._result import Result
@@ -29,29 +31,38 @@ from robust_mnist.config import SweepSettings, TrainSettings, flags
 from robust_mnist.console import Console
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
-from robust_mnist.figures import LiveCurves
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Row, RunFolder, table
+
+
+if TYPE_CHECKING:
+    from robust_mnist.figures import LiveCurves
 
 
 def run(command: config.Run) -> Result:
     """Train if needed, sweep, and write the report."""
     job = _Job.of(command)
-    overwrite = command.output.overwrite
+    overwrite = command.overwrite
     named = command.run is not None
     settings = command.sweep if overwrite else settle_sweep(job.folder, command.sweep, named=named)
     sweeping.plan(settings, job.settings.activation)  # wrong names fail before any work
     job.begin(settings, overwrite=overwrite)
     job.sweep(settings, job.train())
+    from robust_mnist.commands import pages
+
+    if not job.worked and pages.fresh(job.folder) and not command.publish:
+        job.console.note(f"nothing left to do: {job.folder.path} is complete")
     return outcome(job.folder, pages.refresh(job.folder, command))
 
 
 def train(command: config.Train) -> Result:
     """Train the networks of a run."""
     job = _Job.of(command)
-    job.begin(overwrite=command.output.overwrite)
+    job.begin(overwrite=command.overwrite)
     job.train()
-    return outcome(job.folder)
+    if not job.worked:
+        job.console.note(f"nothing left to do: {job.folder.path} is trained")
+    return outcome(job.folder, following="sweep --run")
 
 
 def sweep(command: config.Sweep) -> Result:
@@ -63,8 +74,12 @@ def sweep(command: config.Sweep) -> Result:
     if "sweep" not in folder.info():
         folder.update({"sweep": dataclasses.asdict(command.sweep)})
     job.remember(["sweep", "--run", command.run, *flags(command.sweep)])
+    if "training" not in folder.info():
+        job.console.note(f"{folder.path} is not trained to its end: that comes first")
     job.sweep(command.sweep, job.train())
-    return outcome(folder)
+    if not job.worked:
+        job.console.note(f"nothing left to do: {folder.path} holds all of this")
+    return outcome(folder, following="report")
 
 
 class _Job:
@@ -75,16 +90,20 @@ class _Job:
         settings: TrainSettings,
         folder: RunFolder,
         output: config.Output,
+        *,
+        overwrite: bool = False,
     ) -> None:
         keep_programs()
         self.settings, self.folder = settings, folder
         self.console = Console(quiet=output.quiet)
+        self.worked = False  # whether anything was left to do
         # Names are checked before data are read, and data before a folder is touched.
         jax.eval_shape(lambda: eqx.filter(training.initialise(settings), eqx.is_array))
-        self.dataset = data.load(settings.data)
+        self.dataset = data.load(settings.data, quiet=output.quiet)
         self.split = data.split(self.dataset, settings.split)
+        interrupts.check()
         training.check_batch(settings, self.split.train)
-        held = folder.info().get("data", {}) if folder.exists and not output.overwrite else {}
+        held = folder.info().get("data", {}) if folder.exists and not overwrite else {}
         if held.get("sha256", self.dataset.sha256) != self.dataset.sha256:
             raise InputError(
                 f"{folder.path} was made from other data (sha256 {held['sha256'][:12]}...) than "
@@ -93,14 +112,18 @@ class _Job:
 
     @classmethod
     def of(cls, command: config.Run | config.Train) -> "_Job":
-        output = command.output
-        if output.overwrite and (command.resume or command.run is not None):
-            other = "--resume" if command.resume else "--run"
-            raise InputError(f"--overwrite starts anew and {other} continues; give one of them")
-        opened = open_run(
-            command.train, run=command.run, out=command.out, overwrite=output.overwrite
+        if command.overwrite and command.run is not None:
+            raise InputError("--overwrite starts anew and --run continues; give one of them")
+        if command.overwrite and command.resume:
+            raise InputError("--overwrite starts anew and --resume continues; give one of them")
+        settings, folder = open_run(
+            command.train, run=command.run, out=command.out, overwrite=command.overwrite
         )
-        return cls(*opened, output)
+        if command.resume and not folder.exists:
+            raise InputError(
+                f"--resume continues a run, and {folder.path} holds none; leave it out to start one"
+            )
+        return cls(settings, folder, command.output, overwrite=command.overwrite)
 
     @property
     def model_name(self) -> str:
@@ -111,6 +134,13 @@ class _Job:
     @property
     def seeds(self) -> list[int]:
         return [self.settings.seed + i for i in range(self.settings.seeds)]
+
+    @functools.cached_property
+    def curves(self) -> "LiveCurves":
+        from robust_mnist.figures import LiveCurves
+
+        records = -(-self.settings.epochs // self.settings.record_every)
+        return LiveCurves(every=max(1, records // 4), path=self.folder.figures / "training.png")
 
     @functools.cached_property
     def environment(self) -> dict[str, Any]:
@@ -146,22 +176,31 @@ class _Job:
         """Note the command that made, or added to, this run."""
         command = shlex.join(["robust-mnist", *words])
         before = self.folder.info().get("command", "") if self.folder.exists else ""
-        if command not in before.split(" && "):
+        if _without_folder(command) not in map(_without_folder, before.split(" && ")):
             self.folder.update({"command": f"{before} && {command}" if before else command})
 
     # --- training -----------------------------------------------------------------------------
 
     def train(self) -> dict[int, AbstractClassifier]:
         """The networks, from their files or trained now."""
-        finished = "training" in self.folder.info() and len(self.folder.rows())
-        if not finished or not all(self.folder.model(seed).is_file() for seed in self.seeds):
+        made = [self.folder.path / name for name in ("history.csv", "rows.csv")]
+        made += map(self.folder.model, self.seeds)
+        gone = [path.name for path in made if not path.is_file()]
+        if "training" not in self.folder.info():
+            self._train()
+        elif gone or self.folder.rows().empty:
+            # Nothing else holds what these hold, and training again gives the same networks.
+            lost = ", ".join(gone) or "its rows"
+            self.console.note(f"{self.folder.path} has lost {lost}: training again")
             self._train()
         return {seed: checkpoint.load_model(self.folder.model(seed)) for seed in self.seeds}
 
     def _train(self) -> None:
         settings = self.settings
-        records = -(-settings.epochs // settings.record_every)
-        curves = LiveCurves(every=max(1, records // 4), path=self.folder.figures / "training.png")
+        self.worked = True
+        if self.folder.checkpoint.is_file():
+            epoch = checkpoint.about(self.folder.checkpoint).get("epoch")
+            self.console.note(f"continuing at epoch {epoch} of {settings.epochs}")
         with self.console.progress("train", settings.epochs) as update:
             per_epoch = len(self.split.train.labels) // settings.batch_size * settings.batch_size
             watch = Watch(settings.seeds, per_epoch * settings.seeds, update)
@@ -170,13 +209,15 @@ class _Job:
                 self.split.train,
                 self.split.valid,
                 checkpoint_path=self.folder.checkpoint,
-                on_record=(watch, curves),
+                on_record=(watch, lambda history: self.curves(history)),
             )
-        curves.finish(trained.history)
+        self.curves.finish(trained.history)
         self._keep(trained)
         shutil.rmtree(self.folder.checkpoint.parent, ignore_errors=True)
 
     def _keep(self, trained: training.Trained) -> None:
+        import pandas as pd
+
         settings = self.settings
         about = {
             "model": settings.model,
@@ -186,6 +227,11 @@ class _Job:
         }
         for seed, model in zip(self.seeds, trained.models, strict=True):
             checkpoint.save_model(self.folder.model(seed), model, about | {"seed": seed})
+        models = {f"seed-{s}": checkpoint.digest(self.folder.model(s)) for s in self.seeds}
+        before = self.folder.info().get("models", models)
+        if before != models:
+            self.console.note("the networks differ in rounding: what was swept is made again")
+            self.folder.forget_sweep()
         self.folder.write_table("history.csv", pd.DataFrame(trained.history))
         self.folder.add_rows(table(self._training_rows(trained)))
         self.folder.update(
@@ -196,9 +242,7 @@ class _Job:
                     "images_per_second": trained.images_per_second,
                     "networks": settings.seeds,
                 },
-                "models": {
-                    f"seed-{s}": checkpoint.digest(self.folder.model(s)) for s in self.seeds
-                },
+                "models": models,
             }
         )
 
@@ -239,7 +283,7 @@ class _Job:
             attack_seed=settings.attack_seed,
             about=self.about,
         )
-        sweeping.sweep_run(task, models, self.console)
+        self.worked |= sweeping.sweep_run(task, models, self.console)
         info = self.folder.info()
         # What was looked at carries the hash of the radii it was made from.
         looked = info.get("looked") == info.get("swept")
@@ -248,6 +292,7 @@ class _Job:
 
     def _look(self, model: AbstractClassifier) -> None:
         """Panels and audit, both of the first network."""
+        self.worked = True
         # The panels are about to be written anew: damaged ones must not stand in the way.
         records = self.folder.load(panels=False)
         stored = self.folder.arrays("witnesses")
@@ -262,6 +307,8 @@ class _Job:
         for norm, merged in radii.items():
             panels |= sweeping.gallery_panel(merged, witnesses[norm], self.split)
         self.folder.write_arrays("panels", panels)
+        from robust_mnist import audit
+
         evidence = audit.Evidence(
             model=model,
             part=self.split.test,
@@ -273,3 +320,12 @@ class _Job:
         findings = audit.audit(evidence)
         swept = records.info.get("swept")
         self.folder.update({"lab_panel": about, "audit": findings, "looked": swept})
+
+
+def _without_folder(command: str) -> list[str]:
+    """The words of a command but for the run's folder, which can be spelled in many ways."""
+    words = shlex.split(command)
+    return [
+        word for before, word in zip(["", *words], words, strict=False)
+        if before not in {"--out", "--run"}
+    ]  # fmt: skip

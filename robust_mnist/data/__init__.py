@@ -30,7 +30,9 @@ DATASETS: dict[str, AbstractSource] = with_plugins(
 )
 
 
-def load(source: str | pathlib.Path | Sequence[str | pathlib.Path] = "mnist") -> Dataset:
+def load(
+    source: str | pathlib.Path | Sequence[str | pathlib.Path] = "mnist", *, quiet: bool = False
+) -> Dataset:
     """Read a dataset, by name or from files.
 
     Args:
@@ -38,6 +40,7 @@ def load(source: str | pathlib.Path | Sequence[str | pathlib.Path] = "mnist") ->
             `*train*.csv` and one `*test*.csv`; an NPZ file in Keras' layout; or a pair of CSV
             files, training first. Everything may be gzipped except NPZ. A folder that has the name
             of a dataset is written with its path: `./mnist`.
+        quiet: Show no progress of a download.
 
     Returns:
         Images of shape (n, 784) and labels of shape (n,), as bytes. What has no name is called
@@ -53,7 +56,7 @@ def load(source: str | pathlib.Path | Sequence[str | pathlib.Path] = "mnist") ->
     if len(sources) == 1:
         name = str(sources[0])
         if name in DATASETS:
-            return DATASETS[name].load()
+            return DATASETS[name].load(quiet=quiet)
         # `os.path.exists`, unlike its namesake in pathlib, says no to names that cannot be paths.
         if not os.path.exists(name):  # noqa: PTH110
             raise InputError(

@@ -16,13 +16,16 @@ LARGEST = 2**27  # bytes of one download; the largest file known here has 26 mil
 PIECE = 2**15  # bytes taken from the network at a time
 
 
-def fetch(source: Download, name: str, folder: pathlib.Path) -> pathlib.Path:
+def fetch(
+    source: Download, name: str, folder: pathlib.Path, *, quiet: bool = False
+) -> pathlib.Path:
     """Path of one file with the right hash, downloaded if there is none yet.
 
     Args:
         source: Where to look, and what the hashes are.
         name: Which of `NAMES`.
         folder: Where to keep a download. Nothing incomplete or wrong ever gets this name there.
+        quiet: Show no progress.
 
     Raises:
         InputError: No mirror has it, or the folder cannot be written to.
@@ -36,7 +39,7 @@ def fetch(source: Download, name: str, folder: pathlib.Path) -> pathlib.Path:
             reasons.append(f"{path}: damaged")
     for mirror in source.mirrors:
         try:
-            return _download(source, mirror + name, folder / name, sha256)
+            return _download(source, mirror + name, folder / name, sha256, quiet=quiet)
         except (requests.RequestException, _RefusedError) as error:
             reasons.append(f"{mirror}{name}: {_reason(error, source.timeout)}")
     raise InputError(
@@ -85,10 +88,12 @@ def _check_size(size: int) -> None:
         raise _RefusedError(f"larger than the {LARGEST} bytes allowed")
 
 
-def _download(source: Download, url: str, path: pathlib.Path, sha256: str) -> pathlib.Path:
+def _download(
+    source: Download, url: str, path: pathlib.Path, sha256: str, *, quiet: bool
+) -> pathlib.Path:
     try:
         with writing(path) as temporary:
-            _get(url, temporary, source.timeout)
+            _get(url, temporary, source.timeout, quiet=quiet)
             if not _matches(source, temporary, sha256):
                 raise _RefusedError("damaged, its sha256 is wrong")
     except requests.RequestException:  # these are OSErrors too
@@ -101,10 +106,10 @@ def _download(source: Download, url: str, path: pathlib.Path, sha256: str) -> pa
     return path
 
 
-def _get(url: str, path: pathlib.Path, timeout: float) -> None:
+def _get(url: str, path: pathlib.Path, timeout: float, *, quiet: bool) -> None:
     console = Console(stderr=True)
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as progress:
         get = pooch.HTTPDownloader(
             progressbar=_Meter(progress, url.rpartition("/")[2]),
             chunk_size=PIECE,

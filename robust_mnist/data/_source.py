@@ -38,8 +38,11 @@ class AbstractSource(abc.ABC):
         """Where `load` will take it from, as things stand now."""
 
     @abc.abstractmethod
-    def load(self) -> Dataset:
+    def load(self, *, quiet: bool = False) -> Dataset:
         """Read the dataset, fetching it first where need be.
+
+        Args:
+            quiet: Show no progress of a download.
 
         Raises:
             InputError: It cannot be had; the message says what to do.
@@ -66,7 +69,8 @@ class Embedded(AbstractSource):
     def origin(self) -> str:
         return "embedded"
 
-    def load(self) -> Dataset:
+    def load(self, *, quiet: bool = False) -> Dataset:
+        del quiet
         paths = [self.folder / name for name in NAMES]
         return read_four(self.name, paths, origin="embedded", embedded=True)
 
@@ -108,12 +112,12 @@ class Download(AbstractSource):
         held = [f for f in folders if all((f / name).is_file() for name in NAMES)]
         return str(held[0]) if held else f"download from {' or '.join(self.mirrors)}"
 
-    def load(self) -> Dataset:
+    def load(self, *, quiet: bool = False) -> Dataset:
         # Imported here: it takes a tenth of a second that only downloads should cost.
         from robust_mnist.data import _download  # noqa: PLC0415
 
         folder = (self.cache or cache_folder()) / self.name
-        paths = [_download.fetch(self, name, folder) for name in NAMES]
+        paths = [_download.fetch(self, name, folder, quiet=quiet) for name in NAMES]
         return read_four(self.name, paths, origin=str(paths[0].parent))
 
 

@@ -21,6 +21,7 @@ class Chart:
         limits: What it does not say.
         needs: What a run lacks for which `draw` returns None.
         command: Subcommand that makes what it lacks.
+        several: How to read it where the run has several networks; empty if no other way.
     """
 
     draw: Callable[[Records], Figure | None]
@@ -29,6 +30,11 @@ class Chart:
     limits: str
     needs: str
     command: Literal["train", "sweep"]
+    several: str = ""
+
+    def reading_of(self, records: Records) -> str:
+        """How to read the figure of this run."""
+        return self.several if self.several and len(records.seeds) > 1 else self.reading
 
     def __call__(self, records: Records) -> Figure | None:
         """Draw the figure, or return None where the run holds nothing to draw."""

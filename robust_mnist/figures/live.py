@@ -18,6 +18,9 @@ History = pd.DataFrame | Sequence[Mapping[str, float]]
 class LiveCurves:
     """Redraws the training curves as records come in.
 
+    What comes after the last refresh is drawn by `finish`, given the history of the finished
+    training; nothing else tells when that is.
+
     In a notebook the figure replaces the output of the cell; elsewhere, and in a notebook too where
     a path is given, it is written to a file.
 

@@ -164,11 +164,19 @@ CHART = Chart(
     "around it is its 95 % sampling error at all eps at once; a marker is one attack alone at one "
     "eps with its 95 % Wilson interval. Where a certificate was computed, the truth lies between "
     "the certified and the thick curve.",
-    limits="The intervals speak of the finite test set alone. An attack that fails proves nothing: "
-    "a stronger one may push the thick curve down to the certified one. Attacks ran at the marked "
-    "eps; between two of them the curve is what they found on the way, so it leans high there and "
-    "may show a ledge after a marker. With several seeds their spread is drawn as its own band; it "
-    "is another uncertainty than the sampling error.",
+    several="Each image counts until eps reaches the size of the smallest change that fools the "
+    "network, so every curve is an exact step function and cannot rise. A thin curve is one "
+    "network under, image by image, the best attack: no defence argument can lift it. The thick "
+    "curve is their mean, and the grey band reaches from the lowest to the highest network. A "
+    "marker is one attack alone at one eps: the mean, with a bar from the lowest to the highest "
+    "network. The single bar at the right is the 95 % sampling error of one network's whole "
+    "curve, another uncertainty than the spread over networks. Where a certificate was computed, "
+    "the truth lies between the certified and the thick curve, in the mean.",
+    limits="Bands and bars speak of the finite test set and of the networks that were trained, "
+    "not of attacks that were not tried. An attack that fails proves nothing: a stronger one may "
+    "push the thick curve down to the certified one. Attacks ran at the marked eps; between two of "
+    "them the curve is what they found on the way, so it leans high there and may show a ledge "
+    "after a marker.",
     needs="This run was not attacked.",
     command="sweep",
 )

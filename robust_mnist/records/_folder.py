@@ -5,7 +5,7 @@ import functools
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +51,15 @@ class RunFolder:
         path = self.path / "run.json"
         if not path.is_file():
             raise InputError(
-                f"{self.path} holds no run (no run.json); train one with --out {self.path}"
+                f"{self.path} holds no run (no run.json); "
+                f"robust-mnist run --out {self.path} makes one there"
             )
         try:
             info = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(
+                f"{path} cannot be read: {error}; put back a copy, or use another --out"
+            ) from error
         if not isinstance(info, dict) or info.get("schema") != SCHEMA:
             found = info.get("schema") if isinstance(info, dict) else type(info).__name__
             raise InputError(f"{path} must be a run of schema {SCHEMA}, got {found!r}")
@@ -72,6 +75,24 @@ class RunFolder:
                 info[name] = value
         files.write_text(self.path / "run.json", json.dumps(info, indent=2) + "\n")
 
+    def check_whole(self) -> None:
+        """Refuse to draw a run whose results were made and are gone.
+
+        Raises:
+            InputError: A file is missing that `run.json` tells of.
+        """
+        info = self.info()
+        made = {
+            "history.csv": "training", "rows.csv": "training",
+            "radii.npz": "swept", "panels.npz": "looked",
+        }  # fmt: skip
+        gone = [n for n, key in made.items() if key in info and not (self.path / n).is_file()]
+        if gone:
+            raise InputError(
+                f"{self.path} has lost {', '.join(gone)}; "
+                f"robust-mnist sweep --run {self.path} makes what is missing again"
+            )
+
     def remove(self) -> None:
         """Delete the files of the run; what else lies in its folder stays."""
         if not self.exists:
@@ -80,6 +101,12 @@ class RunFolder:
             shutil.rmtree(self.path / folder, ignore_errors=True)
         for file in FILES:
             (self.path / file).unlink(missing_ok=True)
+
+    def forget_sweep(self) -> None:
+        """Delete what was found of networks that are no longer these; rows tell what to repeat."""
+        shutil.rmtree(self.path / "cells", ignore_errors=True)
+        for name in ("radii.npz", "witnesses.npz", "panels.npz"):
+            (self.path / name).unlink(missing_ok=True)
 
     # --- tables -------------------------------------------------------------------------------
 
@@ -131,14 +158,25 @@ class RunFolder:
         Raises:
             InputError: The file is damaged or would need unpickling.
         """
+        return self._stored(name, lambda stored: {key: stored[key] for key in stored.files})
+
+    def array_names(self, name: str) -> set[str]:
+        """The names in `<name>.npz`, without reading the arrays.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        return set(self._stored(name, lambda stored: dict.fromkeys(stored.files)))
+
+    def _stored(self, name: str, take: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         path = self.path / f"{name}.npz"
         if not path.is_file():
             return {}
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise _damaged(path, "it is no NPZ of plain arrays") from error
+                return take(stored)
+        except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as e:
+            raise _damaged(path, "it is no NPZ of plain arrays") from e
 
     def write_arrays(
         self, name: str, arrays: Mapping[str, np.ndarray], *, compress: bool = True

@@ -82,7 +82,7 @@ def table(rows: Iterable[Row]) -> "pd.DataFrame":
 
 @functools.cache
 def commit() -> str:
-    """Short hash of the checkout this runs from, `+` if it has changes; else the version."""
+    """Short hash of the checkout this runs from, `+` if it has changes; else `version 0.1.0`."""
     here = Path(__file__).resolve().parent
     describe = [
         "git",
@@ -100,5 +100,5 @@ def commit() -> str:
         subprocess.run(tracked, check=True, capture_output=True, timeout=10)
         out = subprocess.run(describe, check=True, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        return importlib.metadata.version("robust-mnist")
+        return f"version {importlib.metadata.version('robust-mnist')}"
     return out.stdout.strip()

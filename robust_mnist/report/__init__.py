@@ -3,7 +3,12 @@
 from robust_mnist.report._accelerators import accelerators_text as accelerators_text
 from robust_mnist.report._build import build as build
 from robust_mnist.report._grids import duration as duration
-from robust_mnist.report._publish import LIMIT as LIMIT, Published as Published, publish as publish
+from robust_mnist.report._publish import (
+    LIMIT as LIMIT,
+    Published as Published,
+    check_owner as check_owner,
+    publish as publish,
+)
 from robust_mnist.report._text import text_table as text_table
 from robust_mnist.report._timings import (
     append_summary as append_summary,

@@ -1,17 +1,24 @@
 """From run folders to figures and a page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from robust_mnist import figures, files
+from robust_mnist.console import Console
 from robust_mnist.errors import InputError
 from robust_mnist.records import Records, RunFolder
 from robust_mnist.report import _one, _several
 
 
-def build(runs: Sequence[RunFolder], out: Path | None = None) -> Path:
+_SILENT = Console(quiet=True)
+
+
+def build(
+    runs: Sequence[RunFolder], out: Path | None = None, *, console: Console = _SILENT
+) -> Path:
     """Draw the figures of one run, or of several over each other, and write their page.
 
     The figures of one run stand in its folder. Those of several stand beside the page, in a folder
@@ -21,6 +28,7 @@ def build(runs: Sequence[RunFolder], out: Path | None = None) -> Path:
         runs: One run, or several on the same test images; the first of several is the baseline.
         out: The page; by default `report.html` in the run's folder, or `comparison.html` in the
             first run's folder.
+        console: Where progress goes.
 
     Returns:
         The path of the page.
@@ -31,24 +39,36 @@ def build(runs: Sequence[RunFolder], out: Path | None = None) -> Path:
     if not runs:
         raise InputError("a report needs at least one run; give the folder of one")
     if len(runs) == 1:
-        return _build_one(runs[0], out or runs[0].report)
-    return _build_several([run.load() for run in runs], out or runs[0].path / "comparison.html")
+        return _build_one(runs[0], out or runs[0].report, console)
+    loaded = [run.load() for run in runs]
+    return _build_several(loaded, out or runs[0].path / "comparison.html", console)
 
 
-def _build_one(run: RunFolder, out: Path) -> Path:
+def _build_one(run: RunFolder, out: Path, console: Console) -> Path:
     records = run.load()
-    drawn = {name: chart(records) for name, chart in figures.FIGURES.items()}
-    drawings = save_all(drawn, run.figures)
+    drawings = _draw_all(figures.FIGURES, records, run.figures, console)
     files.write_text(out, _one.page(records, drawings, str(run.path)))
     return out
 
 
-def _build_several(runs: Sequence[Records], out: Path) -> Path:
+def _build_several(runs: Sequence[Records], out: Path, console: Console) -> Path:
     _several.check(runs)
-    drawn = {name: overlay(runs) for name, overlay in figures.OVERLAYS.items()}
-    drawings = save_all(drawn, out.with_name(f"{out.stem}-figures"))
+    folder = out.with_name(f"{out.stem}-figures")
+    drawings = _draw_all(figures.OVERLAYS, runs, folder, console)
     files.write_text(out, _several.page(runs, drawings))
     return out
+
+
+def _draw_all(
+    charts: Mapping[str, Callable[[Any], Figure | None]], of: Any, folder: Path, console: Console
+) -> dict[str, str | None]:
+    drawings: dict[str, str | None] = {}
+    with console.progress("report", len(charts)) as update:
+        for done, (name, chart) in enumerate(charts.items()):
+            update(done, name)
+            drawings |= save_all({name: chart(of)}, folder)
+        update(len(charts), "")
+    return drawings
 
 
 def save_all(drawn: Mapping[str, Figure | None], folder: Path) -> dict[str, str | None]:

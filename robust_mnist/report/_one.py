@@ -16,13 +16,14 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         place: The run's folder as commands should name it.
     """
     plates = {
-        name: _plate(name, chart, drawings[name], place) for name, chart in figures.FIGURES.items()
+        name: _plate(name, chart, records, drawings[name], place)
+        for name, chart in figures.FIGURES.items()
     }
     return _page.render(
         "run.html",
         title=records.name,
         records=records,
-        created=str(records.info.get("created", "")).replace("T", " ").removesuffix("+00:00"),
+        created=str(records.info.get("created", "")).replace("T", " ").replace("+00:00", " UTC"),
         data=records.info["data"],
         model=records.info["model_name"],
         tiles=tiles(records),
@@ -37,11 +38,13 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
     )
 
 
-def _plate(name: str, chart: figures.Chart, drawing: str | None, place: str) -> _page.Plate:
+def _plate(
+    name: str, chart: figures.Chart, records: Records, drawing: str | None, place: str
+) -> _page.Plate:
     return _page.Plate(
         name=name,
         title=chart.title,
-        reading=chart.reading,
+        reading=chart.reading_of(records),
         limits=chart.limits,
         svg=drawing,
         missing=chart.needs,

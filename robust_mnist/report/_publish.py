@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +46,10 @@ def publish(run: RunFolder, folder: Path, *, overwrite: bool = False) -> Publish
     """
     if not run.report.is_file():
         raise InputError(f"{run.path} holds no report; make it with robust-mnist report {run.path}")
+    if not overwrite:
+        check_owner(run, folder)
     target = folder / run.path.resolve().name
     info = without_paths(run.info())
-    if not overwrite:
-        _check_owner(RunFolder(target), info)
     written, left_out = [], []
     for name, content in _contents(run, info).items():
         if len(content) > LIMIT:
@@ -59,7 +58,15 @@ def publish(run: RunFolder, folder: Path, *, overwrite: bool = False) -> Publish
         with files.writing(target / name) as temporary:
             temporary.write_bytes(content)
         written.append(name)
+    for name in _names():
+        if name not in written:
+            (target / name).unlink(missing_ok=True)  # of an earlier state of the run
     return Published(target, written, left_out)
+
+
+def _names() -> list[str]:
+    drawn = [f"figures/{name}.{end}" for name in figures.FIGURES for end in ("svg", "png")]
+    return ["rows.csv", "history.csv", *drawn]
 
 
 def _contents(run: RunFolder, info: dict[str, Any]) -> dict[str, bytes]:
@@ -70,11 +77,9 @@ def _contents(run: RunFolder, info: dict[str, Any]) -> dict[str, bytes]:
         "run.json": (json.dumps(info, indent=2) + "\n").encode(),
         "report.html": page.encode(),
     }
-    copied = [run.path / "rows.csv", run.path / "history.csv"]
-    copied += [run.figures / f"{name}.{end}" for name in figures.FIGURES for end in ("svg", "png")]
-    for path in copied:
-        if path.is_file():
-            contents[path.relative_to(run.path).as_posix()] = path.read_bytes()
+    for name in _names():
+        if (run.path / name).is_file():
+            contents[name] = (run.path / name).read_bytes()
     return contents
 
 
@@ -82,13 +87,20 @@ def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def _check_owner(taken: RunFolder, info: Mapping[str, Any]) -> None:
+def check_owner(run: RunFolder, folder: Path) -> None:
+    """Refuse to publish where another run stands.
+
+    Raises:
+        InputError: The run's name is taken in `folder` by a run with other settings.
+    """
+    taken = RunFolder(folder / run.path.resolve().name)
     if not taken.exists:
         return
-    theirs = taken.info()
+    info, theirs = without_paths(run.info()), taken.info()
     odd = [part for part in ("settings", "sweep", "data") if theirs.get(part) != info.get(part)]
     if odd:
         raise InputError(
             f"{taken.path} holds a run with other {' and '.join(odd)}; "
-            "rename this run's folder, or give --overwrite"
+            "rename this run's folder, or replace what stands there with "
+            f"robust-mnist report {run.path} --publish --overwrite"
         )

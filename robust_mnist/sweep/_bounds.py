@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, PRNGKeyArray
 
@@ -11,9 +13,12 @@ from robust_mnist.attacks import ATTACKS, AbstractBallAttack
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
+from robust_mnist.errors import InputError, unknown
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
 from robust_mnist.sweep._driver import break_batch, certify_batch, judge_batch, method_key
+from robust_mnist.sweep._methods import check_method
+from robust_mnist.threat import BALLS
 
 
 Cell = dict[str, np.ndarray]
@@ -126,8 +131,8 @@ def radii(
     part: Part,
     *,
     norm: str,
-    methods: Sequence[str],
-    eps: Sequence[float],
+    methods: Sequence[str] | str,
+    eps: Sequence[float] | float,
     key: PRNGKeyArray,
 ) -> Radii:
     """Bounds on the robust radius of every image, in memory.
@@ -136,15 +141,31 @@ def radii(
         model: The classifier.
         part: Images as stored, their labels and indices.
         norm: `linf` or `l2`.
-        methods: Names of ball attacks and certifiers of that norm.
-        eps: Radii to try, in units of pixel intensity.
+        methods: Names of ball attacks and certifiers of that norm, or one name.
+        eps: Radii to try, in units of pixel intensity, or one radius.
         key: Randomness of the attacks.
 
     Raises:
+        InputError: A method, a radius or the key is none, or a method acts in another norm.
         Contradiction: A certificate and an attack exclude each other.
     """
+    methods = [methods] if isinstance(methods, str) else list(methods)
+    sizes = [float(size) for size in np.atleast_1d(np.asarray(eps, dtype=np.float64))]
+    if norm not in BALLS:
+        raise unknown("norm", norm, BALLS)
+    for method in methods:
+        check_method(method, norm, getattr(model, "activation", ""))
+    for size in sizes:
+        if not (np.isfinite(size) and size >= 0):
+            raise InputError(f"eps must be finite and at least 0, got {size:g}")
+    if not _is_key(key):
+        raise InputError(f"key must be a key of JAX such as jax.random.key(0), got {key!r}")
     bounds = Bounds.clean(model, part, norm)
     for method in methods:
-        for radius in eps:
+        for radius in sizes:
             bounds.merge(method, radius, run_cell(model, part, bounds, method, radius, key))
     return bounds.radii
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

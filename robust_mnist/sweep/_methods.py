@@ -38,6 +38,32 @@ def norm_of(method: str) -> str | None:
     return attack.ball.name if isinstance(attack, AbstractBallAttack) else None
 
 
+def check_method(method: str, norm: str, activation: str) -> None:
+    """Refuse a method that cannot bound radii in a norm.
+
+    Args:
+        method: Name of a method.
+        norm: Norm of the radii.
+        activation: Hidden activation of the network.
+
+    Raises:
+        InputError: No such method, one of another norm or of none, or a certifier that does not
+            apply.
+    """
+    its = norm_of(method)
+    if its is None:
+        raise InputError(f"{method} has no ball and bounds no radius; it runs in a sweep of a run")
+    if its != norm:
+        raise InputError(f"{method} acts in {its}, but norm is {norm}; give norm={its!r}")
+    _check_activation(method, activation)
+
+
+def _check_activation(method: str, activation: str) -> None:
+    if method in CERTIFIERS and activation not in CERTIFIERS[method].activations:
+        known = ", ".join(sorted(CERTIFIERS[method].activations))
+        raise InputError(f"{method} knows the activations {known}, got {activation or 'none'}")
+
+
 def plan(settings: SweepSettings, activation: str) -> Plan:
     """Resolve settings into methods and radii per norm.
 
@@ -61,9 +87,7 @@ def plan(settings: SweepSettings, activation: str) -> Plan:
             raise InputError(
                 f"{method} acts in {norm}, but --norm is {' '.join(norms)}; add {norm} to it"
             )
-        if method in CERTIFIERS and activation not in CERTIFIERS[method].activations:
-            known = ", ".join(sorted(CERTIFIERS[method].activations))
-            raise InputError(f"{method} knows the activations {known}, got {activation}")
+        _check_activation(method, activation)
     applies = lambda m: m not in CERTIFIERS or activation in CERTIFIERS[m].activations
     methods = {
         norm: tuple(m for m in chosen if norm_of(m) == norm and applies(m)) for norm in norms

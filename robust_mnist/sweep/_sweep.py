@@ -18,7 +18,7 @@ from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Row, RunFolder, table
 from robust_mnist.sweep._bounds import Bounds, Cell, run_cell
 from robust_mnist.sweep._driver import method_key
-from robust_mnist.sweep._methods import Plan
+from robust_mnist.sweep._methods import Plan, norm_of
 from robust_mnist.sweep._steps import step_sweep
 
 
@@ -56,7 +56,8 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
     """Run what the folder does not hold yet; write `radii.npz`, `witnesses.npz` and `rows.csv`.
 
     A cell is written as soon as it is done, so a killed sweep repeats at most one. More methods or
-    radii than before are merged with what stands there.
+    radii than before are merged with what stands there. Where `rows.csv` tells of cells whose radii
+    or witnesses are gone, those cells run again as well.
 
     Args:
         task: What to sweep.
@@ -76,6 +77,12 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
     missing = sum(len(network.missing) for network in networks)
     if not missing:
         return False
+    wanted = sum(network.wanted for network in networks)
+    there = wanted - missing + sum(network.stored() for network in networks)
+    if there:
+        console.note(f"continuing: {there} of {wanted} cells are there")
+    for norm in sorted(networks[0].lost):
+        console.note(f"{task.folder.path} has lost its results in {norm}: they are made again")
     with console.progress("sweep", missing) as update:
         done = 0
         for network in networks:
@@ -92,8 +99,16 @@ class _Network:
     def __init__(self, task: Task, seed: int, model: AbstractClassifier, at: int | None) -> None:
         self.task, self.seed, self.model, self.at = task, seed, model, at
         self.key = jax.random.key(task.attack_seed)
-        self.seconds = _seconds_known(task.folder, seed)
+        known = _seconds_known(task.folder, seed)
+        self.lost = {norm for norm, _, _ in known if norm} - _norms_held(task.folder)
+        self.seconds = {cell: took for cell, took in known.items() if cell[0] not in self.lost}
+        again = [cell for cell in known if cell[0] in self.lost]
+        for _, method, _ in again:
+            norm_of(method)  # it may have come from a package that is no longer here
         wanted = [*task.cells(), *(("", method, np.nan) for method in task.plan.steps)]
+        wanted += [cell for cell in again if cell not in wanted]
+        self.wanted = len(wanted)
+        self.norms = list(dict.fromkeys([*task.plan.methods, *sorted(self.lost)]))
         done = {(norm, method, _text(eps)) for norm, method, eps in self.seconds}
         # A step sweep counts as one cell, and as done as soon as it has any row.
         steps = {method for norm, method, _ in self.seconds if not norm}
@@ -108,7 +123,7 @@ class _Network:
 
     def run(self) -> Iterator[str]:
         """Run the missing cells, and say after each how it stands."""
-        for norm in self.task.plan.methods:
+        for norm in self.norms:
             self.bounds[norm] = self._start(norm)
         for norm, method, eps in self.missing:
             if not norm:
@@ -118,15 +133,18 @@ class _Network:
             cell = self._cell(bounds, method, eps)
             bounds.merge(method, eps, cell)
             self._account(norm, method, eps, cell)
-            standing = bounds.radii.attacked_accuracy(np.array([eps]))[0]
-            yield f"{method} at {eps:g}: {standing:.2%} still standing"
+            if "proven" in cell:
+                yield f"{method} at {eps:g}: {np.mean(cell['proven']):.2%} certified"
+            else:
+                standing = bounds.radii.attacked_accuracy(np.array([eps]))[0]
+                yield f"{method} at {eps:g}: {standing:.2%} still standing"
         for norm, bounds in self.bounds.items():
             self._summarise(norm, bounds)
 
     def _start(self, norm: str) -> Bounds:
-        arrays, witnesses = self.task.folder.arrays("radii"), self.task.folder.arrays("witnesses")
-        if f"upper/{norm}" not in arrays or f"witness/{norm}" not in witnesses:
+        if norm not in _norms_held(self.task.folder):
             return Bounds.clean(self.model, self.task.part, norm)
+        arrays, witnesses = self.task.folder.arrays("radii"), self.task.folder.arrays("witnesses")
         mine = lambda array: array if self.at is None else array[self.at]
         return Bounds.restore(
             norm,
@@ -134,20 +152,29 @@ class _Network:
             mine(witnesses[f"witness/{norm}"]),
         )
 
-    def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
-        norm = bounds.radii.norm
+    def _place(self, norm: str, method: str) -> RunFolder:
         # A cell keeps witnesses only where it improved on the cells before it, so it is good for
         # the very same list of cells alone.
-        place = RunFolder(
+        return RunFolder(
             self.task.folder.path / "cells" / self.plan / f"seed-{self.seed}" / norm / method
         )
-        cell = place.arrays(f"{eps:.17g}")
+
+    def stored(self) -> int:
+        """How many of the missing cells a sweep that was cut short has left behind."""
+        return sum(
+            (self._place(norm, method).path / f"{_text(eps)}.npz").is_file()
+            for norm, method, eps in self.missing
+        )
+
+    def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
+        place = self._place(bounds.radii.norm, method)
+        cell = place.arrays(_text(eps))
         if not cell:
             with stopwatch() as elapsed:
                 cell = run_cell(self.model, self.task.part, bounds, method, eps, self.key)
             cell["seconds"] = np.asarray(elapsed.seconds)
             cell["compile_seconds"] = np.asarray(elapsed.compile_seconds)
-            place.write_arrays(f"{eps:.17g}", cell, compress=False)
+            place.write_arrays(_text(eps), cell, compress=False)
         return cell
 
     def _account(self, norm: str, method: str, eps: float, cell: Cell) -> None:
@@ -175,7 +202,8 @@ class _Network:
     def _summarise(self, norm: str, bounds: Bounds) -> None:
         """Rows of every method and of the merged bounds, at all radii known in this norm."""
         radii = bounds.radii
-        known = {eps for n, _, eps in self.seconds if n == norm} | set(self.task.plan.eps[norm])
+        known = {eps for n, _, eps in self.seconds if n == norm} | {0.0}
+        known |= set(self.task.plan.eps.get(norm, ()))
         clean = int(np.sum(radii.upper > 0))
         self._row("clean", "", "clean", clean)
         attacked = [e for n, m, e in self.seconds if n == norm and m in bounds.upper]
@@ -225,6 +253,14 @@ def _seconds_known(folder: RunFolder, seed: int) -> Seconds:
     }
 
 
+def _norms_held(folder: RunFolder) -> set[str]:
+    """Norms of which both radii and witnesses are there; one is no use without the other."""
+    of = lambda name, start: {
+        key.removeprefix(start) for key in folder.array_names(name) if key.startswith(start)
+    }
+    return of("radii", "method/") & of("witnesses", "witness/")
+
+
 def _write(folder: RunFolder, networks: list[_Network]) -> None:
     """Merge everything into the run's files; the cells go last, so that no kill loses any."""
     single = len(networks) == 1
@@ -243,6 +279,8 @@ def _write(folder: RunFolder, networks: list[_Network]) -> None:
             old = timings.setdefault(name, dict.fromkeys(totals, 0.0))
             timings[name] = {key: old[key] + value for key, value in totals.items()}
     for name, totals in folder.info().get("cells", {}).items():
+        if name.partition("/")[0] in networks[0].lost:
+            continue  # these were made again, not added to
         new = timings.setdefault(name, {})
         timings[name] = {key: value + new.get(key, 0.0) for key, value in totals.items()} | {
             key: value for key, value in new.items() if key not in totals
