@@ -167,6 +167,7 @@ def variables(threads: str, caches: str) -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC", "PJRT_NPROC")
     return dict.fromkeys(names, threads) | {
         "JAX_ENABLE_COMPILATION_CACHE": "false",
+        "JAX_TRACEBACK_FILTERING": "off",  # or the last line of an error would be about filtering
         "TORCHINDUCTOR_CACHE_DIR": caches,
         "TRITON_CACHE_DIR": caches,
         "KERAS_HOME": caches,  # Keras would write its settings into the home folder
