@@ -205,6 +205,12 @@ def test_the_table_names_who_failed_who_ran_once_and_who_has_no_rmsprop(frame):
     assert "once because it is slow" in line
 
 
+def test_a_peer_that_failed_later_keeps_its_time_and_its_reason():
+    table = summary.table(summary.summarise(RUNS, {"flax": "out of order"}, [OURS, "flax"]), ABOUT)
+    assert cells(table, "flax")[1].startswith("9.00")
+    assert table.count("failed: out of order") == 1
+
+
 @pytest.mark.parametrize("name", PEERS)
 def test_the_table_says_where_the_delta_of_each_peer_stands(name):
     assert re.search("delta (under|outside) the root", PEERS[name].remark)
