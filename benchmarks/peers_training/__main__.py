@@ -34,14 +34,16 @@ EPOCHS, REPEATS = 500, 3
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     console = Console()
-    load = list(os.getloadavg()) if hasattr(os, "getloadavg") else []
+    before = load()
     runs, failures = measure(options, console)
     environments = [run.pop("environment") for run in runs]
     about = {
         "schema": SCHEMA,
         "command": command(options),
         "epochs": options.epochs,
-        "load_average": load,  # before the first process, so that of other work
+        "load_before": before,
+        # A peer makes a load of its own, about one for each thread; what is above is other work.
+        "load_highest": max((run["load"] for run in runs if run["load"] is not None), default=None),
         "environment": next(filter(None, environments), None),
         "runs": runs,
         "failures": failures,
@@ -114,9 +116,13 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[list[dict], 
                 failures[name] = str(reason)
                 console.note(f"  failed: {reason}")
                 continue
-            runs.append({"peer": name, "repetition": repetition} | facts)
+            runs.append({"peer": name, "repetition": repetition, "load": load()} | facts)
             console.note(f"  {facts['fit_s']:.2f} s, test accuracy {facts['accuracy']:.2%}")
     return runs, failures
+
+
+def load() -> float | None:
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # Windows has none to tell
 
 
 def export(path: Path) -> None:

@@ -53,6 +53,16 @@ def conditions(about: Mapping[str, Any]) -> str:
     )
 
 
+def loads(about: Mapping[str, Any]) -> str:
+    """How busy the machine was: far above the threads of a peer, the times are not to be used."""
+    if about["load_highest"] is None:
+        return "load unknown"
+    return (
+        f"load average {about['load_before']:.2f} before the first process and up to "
+        f"{about['load_highest']:.2f} after one, its own threads among it"
+    )
+
+
 def table(frame: pd.DataFrame, about: Mapping[str, Any]) -> str:
     rows = [HEAD, ("---",) * len(HEAD)]
     rows += [row(str(name), values) for name, values in frame.iterrows()]
@@ -61,7 +71,7 @@ def table(frame: pd.DataFrame, about: Mapping[str, Any]) -> str:
     lines = [
         "# The same training in several libraries",
         "",
-        f"{conditions(about)}; load average before: {load(about)}.",
+        f"{conditions(about)}; {loads(about)}.",
         WORK,
         "",
         *("| " + " | ".join(cells) + " |" for cells in rows),
@@ -101,7 +111,3 @@ def spread(values: Mapping[str, Any], column: str, form: str) -> str:
     middle = form.format(values[column])
     low, high = form.format(values[f"{column}_low"]), form.format(values[f"{column}_high"])
     return middle if low == high else f"{middle} ({low} - {high})"
-
-
-def load(about: Mapping[str, Any]) -> str:
-    return f"{about['load_average'][0]:.2f}" if about["load_average"] else "unknown"
