@@ -149,6 +149,23 @@ def bench_plan(session: nox.Session) -> None:
             stream.write(f"legs={legs}\n")
 
 
+@nox.session(name="peers-training", venv_backend="virtualenv", reuse_venv=True, default=False)
+def peers_training(session: nox.Session) -> None:
+    """Time the lab's training in this and other libraries, into reports/data.
+
+    `-- --epochs N --repeats N --peers torch flax` shortens it. pip installs, as it finds wheels
+    in folders and indexes that uv was not told about.
+    """
+    extra, args = split_extra(session.posargs)
+    session.install("-e", f".{extra}")
+    for requirement in group("peers"):
+        try:
+            session.install(requirement)
+        except CommandFailed:  # the table names who is missing
+            session.warn(f"{requirement} cannot be installed here.")
+    session.run("python", "-m", "benchmarks.peers_training", *args)
+
+
 @nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel into dist/, and run the sdist's tests against the wheel."""

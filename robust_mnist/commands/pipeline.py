@@ -209,11 +209,14 @@ class _Job:
                 self.split.train,
                 self.split.valid,
                 checkpoint_path=self.folder.checkpoint,
-                on_record=(watch, lambda history: self.curves(history)),
+                on_record=(watch, self._draw),
             )
         self.curves.finish(trained.history)
         self._keep(trained)
         shutil.rmtree(self.folder.checkpoint.parent, ignore_errors=True)
+
+    def _draw(self, history: list[training.Record]) -> None:
+        self.curves(history)  # which are imported after the first record has been told
 
     def _keep(self, trained: training.Trained) -> None:
         import pandas as pd
