@@ -127,8 +127,7 @@ def _one_line(box: str) -> str:
             sections[-1].append(words)
         elif words:
             sections.append([])
-    message = " ".join(sections[0]).rstrip(".")
-    message = _reworded(message)
+    message = _reworded(" ".join(" ".join(sections[0]).split()).rstrip("."))
     for section in sections[1:]:
         if section and section[0].startswith("Perhaps you meant"):
             message += f"; did you mean {section[1].split()[0]}?"

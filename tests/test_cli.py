@@ -112,6 +112,13 @@ def test_a_mistake_in_flags_is_one_line_and_exit_code_2(run, words, said):
     assert re.search(said, complaint(run(*words)))
 
 
+@pytest.mark.parametrize("width", [60, 80, 86, 200])
+def test_a_mistake_reads_the_same_however_wide_the_terminal_is(run, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = complaint(run("run", "--norm", "linff"))
+    assert said == "robust-mnist: --norm takes linf or l2, got 'linff'; did you mean 'linf'?"
+
+
 def test_help_and_mistakes_in_flags_and_data_never_import_jax():
     for words in (["--help"], ["run", "--help"], ["data"], ["run", "--epoch", "3"], ["rum"]):
         script = (
