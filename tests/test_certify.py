@@ -111,6 +111,10 @@ def test_a_wrong_certifier_is_caught_by_an_attack(getkey, monkeypatch):
         """Claims everything."""
 
         @property
+        def about(self):
+            return "claims everything"
+
+        @property
         def ball(self):
             return CERTIFIERS["ibp-linf"].ball
 
