@@ -12,6 +12,7 @@ import synthetic_records as synthetic
 from robust_mnist import report
 from robust_mnist.errors import InputError
 from robust_mnist.figures import FIGURES, OVERLAYS
+from robust_mnist.records import RunFolder
 from robust_mnist.report import _build, _one, _paths, _several, _svg
 
 
@@ -459,3 +460,13 @@ def test_identifiers_of_two_figures_never_meet():
     assert "currentColor" in one
     assert "&lt;label&gt;" in one
     assert not set(re.findall(r'id="([^"]+)"', one)) & set(re.findall(r'id="([^"]+)"', two))
+
+
+def test_what_was_published_before_a_setting_existed_is_the_same_run(run, tmp_path):
+    report.publish(run, tmp_path / "reports")
+    published = RunFolder(tmp_path / "reports" / run.path.name)
+    info = published.info()
+    del info["settings"]["epochs"]  # 500, which is the default
+    (published.path / "run.json").write_text(json.dumps(info))
+    report.publish(run, tmp_path / "reports")
+    assert published.info()["settings"] == run.info()["settings"]

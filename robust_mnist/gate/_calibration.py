@@ -38,7 +38,9 @@ def calibrate(launches: Sequence[Timings], *, quick: bool) -> dict[str, Any]:
 
     The standard deviation is that of the log-ratios of neighbouring launches. They are of the same
     code, so their mean is known to be zero, and a machine that slowly warms up hardly matters, just
-    as in a comparison.
+    as in a comparison. It is read off their median size: a launch that something else on the
+    machine disturbed by half must not keep every later change of a tenth from counting. Such
+    launches widen the interval of the comparison they happen in, and are among the false alarms.
 
     Args:
         launches: Of one code in one environment, in order of time; at least 4.
@@ -186,7 +188,8 @@ def floors_of(
 
 
 def _spread(medians: _MEDIANS) -> Float[np.ndarray, " benchmarks"]:
-    return np.sqrt((np.diff(medians, axis=0) ** 2).mean(axis=0))
+    # Half of all normal deviates are smaller than 0.6745 standard deviations.
+    return np.median(np.abs(np.diff(medians, axis=0)), axis=0) / 0.6745
 
 
 def _share(found: np.ndarray) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from robust_mnist import figures, files
+from robust_mnist import config, figures, files
 from robust_mnist.errors import InputError
 from robust_mnist.records import RunFolder
 from robust_mnist.report import _one
@@ -97,10 +97,20 @@ def check_owner(run: RunFolder, folder: Path) -> None:
     if not taken.exists:
         return
     info, theirs = without_paths(run.info()), taken.info()
-    odd = [part for part in ("settings", "sweep", "data") if theirs.get(part) != info.get(part)]
+    odd = [
+        part for part in ("settings", "sweep", "data")
+        if _with_defaults(part, theirs) != _with_defaults(part, info)
+    ]  # fmt: skip
     if odd:
         raise InputError(
             f"{taken.path} holds a run with other {' and '.join(odd)}; "
             "rename this run's folder, or replace what stands there with "
             f"robust-mnist report {run.path} --publish --overwrite"
         )
+
+
+def _with_defaults(part: str, info: dict[str, Any]) -> object:
+    """What was published before a setting existed is a run with that setting's default."""
+    kind = {"settings": config.TrainSettings, "sweep": config.SweepSettings}.get(part)
+    held = info.get(part)
+    return held if kind is None or held is None else config.restore(kind, held)
