@@ -13,7 +13,7 @@ import tyro
 from robust_mnist.errors import InputError
 
 
-Norm = Literal["linf", "l2"]
+Norm = Literal["linf", "l2", "l1", "l0"]
 Settings = TypeVar("Settings", "TrainSettings", "SweepSettings")
 
 # Where robust accuracy is read when no --eps is given, in units of pixel intensity. The grids end
@@ -21,14 +21,80 @@ Settings = TypeVar("Settings", "TrainSettings", "SweepSettings")
 EPS: dict[str, tuple[float, ...]] = {
     "linf": (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25),
     "l2": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0, 3.0, 4.5),
+    "l1": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0),
+    "l0": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0, 30.0, 45.0),
 }
+# What is swept when neither norms nor methods are given.
+DEFAULT_NORMS: tuple[str, ...] = ("linf", "l2")
 
 # What is run when no --methods are given.
 METHODS: dict[str, tuple[str, ...]] = {
     "linf": ("fgsm-linf", "pgd40-linf", "ibp-linf"),
     "l2": ("fgm-l2", "pgd40-l2"),
+    "l1": ("fgm-l1", "pgd40-l1", "fmn100-l1"),
+    "l0": ("jsma-l0", "fmn100-l0"),
 }
 STEP_METHODS: tuple[str, ...] = ("gradient-step",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """An evaluation that spends its work where the bounds are still open.
+
+    Attributes:
+        control: Methods that run on a control sample at every radius, by norm: what is said of a
+            single method is said of that sample.
+        stages: Attacks that run on all images whose bounds are still apart, cheap ones first.
+    """
+
+    control: dict[str, tuple[str, ...]]
+    stages: dict[str, tuple[str, ...]]
+
+
+CONTROL_IMAGES = 1000
+PRESETS: dict[str, Preset] = {
+    "quick": Preset(
+        control={"linf": ("fgsm-linf", "pgd40-linf"), "l2": ("fgm-l2", "pgd40-l2")},
+        stages={
+            "linf": ("fmn100-linf", "fab10-targeted-linf"),
+            "l2": ("fmn100-l2", "fab10-targeted-l2"),
+        },
+    ),
+    "standard": Preset(
+        control={
+            "linf": ("fgsm-linf", "pgd40-linf", "apgd100-ce-linf", "fmn100-linf"),
+            "l2": ("fgm-l2", "pgd40-l2", "apgd100-ce-l2", "ddn100-l2", "fmn100-l2"),
+        },
+        stages={
+            "linf": ("fmn100-linf", "fab10-targeted-linf", "pgd20-targeted-linf"),
+            "l2": ("fmn100-l2", "fab10-targeted-l2", "ddn100-l2", "pgd20-targeted-l2"),
+        },
+    ),
+    "thorough": Preset(
+        control={
+            "linf": (
+                "noise100-uniform-linf", "noise100-corners-linf", "fgsm-linf", "bim10-linf",
+                "mifgsm10-linf", "pgd40-linf", "pgd20-targeted-linf", "apgd100-ce-linf",
+                "apgd100-dlr-linf", "deepfool50-linf", "fmn100-linf", "fab100-targeted-linf",
+            ),
+            "l2": (
+                "noise100-gaussian-l2", "fgm-l2", "pgd40-l2", "pgd20-targeted-l2",
+                "apgd100-ce-l2", "apgd100-dlr-l2", "deepfool50-l2", "ddn100-l2", "fmn100-l2",
+                "cw5x200-l2", "fab100-targeted-l2",
+            ),
+        },
+        stages={
+            "linf": (
+                "fmn100-linf", "fab10-targeted-linf", "pgd20-targeted-linf", "apgd100-ce-linf",
+                "square1000-linf",
+            ),
+            "l2": (
+                "fmn100-l2", "fab10-targeted-l2", "ddn100-l2", "pgd20-targeted-l2",
+                "apgd100-ce-l2", "square1000-l2",
+            ),
+        },
+    ),
+}  # fmt: skip
 
 
 def _numbers(
@@ -167,6 +233,10 @@ class SweepSettings:
     """Radii in units of pixel intensity, for one --norm; each norm has a default grid."""
     methods: Annotated[tuple[str, ...], _SEVERAL] = ()
     """Attacks and certifiers by name; `robust-mnist methods` lists them."""
+    preset: Literal["grid", "quick", "standard", "thorough"] = "grid"
+    """grid: every method at every eps on every image; else attacks where the bounds are open."""
+    tolerance: float = 0.0
+    """Gap to which a preset's attacks refine a radius; 0 for 2^-10 of the norm's largest eps."""
     attack_seed: int = 0
     """Randomness of the attacks."""
 
@@ -177,6 +247,10 @@ class SweepSettings:
         for value in self.eps:
             valid = math.isfinite(value) and value >= 0
             _require(valid, "--eps must be finite and at least 0", value)
+        chosen = self.preset == "grid" or not self.methods
+        _require(chosen, "--methods belong to --preset grid; leave one of them out", self.preset)
+        valid = math.isfinite(self.tolerance) and self.tolerance >= 0
+        _require(valid, "--tolerance must be finite and at least 0", self.tolerance)
         one = not self.eps or len(set(self.norm)) == 1
         rule = "--eps is measured in one norm: give --norm linf or --norm l2 as well"
         _require(one, rule, f"--norm {typed(self.norm)}" if self.norm else "no --norm")
@@ -184,6 +258,10 @@ class SweepSettings:
     def grid(self, norm: str) -> tuple[float, ...]:
         """Radii to evaluate in `norm`: sorted, distinct, always with 0."""
         return tuple(sorted({0.0, *(self.eps or EPS[norm])}))
+
+    def gap(self, norm: str) -> float:
+        """Gap to which a preset's attacks refine a radius in `norm`."""
+        return self.tolerance or EPS[norm][-1] / 1024
 
 
 @dataclasses.dataclass(frozen=True)

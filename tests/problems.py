@@ -47,3 +47,33 @@ def predicted(model, images):
     from robust_mnist.data.pixels import to_float
 
     return np.asarray(jnp.argmax(jax.vmap(model)(to_float(images)), axis=1), np.uint8)
+
+
+def exact_radius(norm, model, x, y):
+    """Smallest change within the box that makes an `Affine` classifier wrong, in float64."""
+    weight, x = np.asarray(model.weight, np.float64), np.asarray(x, np.float64)
+    logits = weight @ x + np.asarray(model.bias, np.float64)
+    radii = []
+    for other in range(len(logits)):
+        if other != y:
+            slope, gap = weight[other] - weight[y], logits[y] - logits[other]
+            radii.append(_radius(norm, np.abs(slope), np.where(slope > 0, 1 - x, x), gap))
+    return min(radii)
+
+
+def _radius(norm, slope, room, gap):
+    if np.sum(slope * room) < gap:
+        return np.inf
+    if norm in {"l1", "l0"}:
+        # Greedy: by gain per unit of L1, or by the whole gain of a pixel.
+        order = np.argsort(-slope if norm == "l1" else -slope * room)
+        gains = (slope * room)[order]
+        before = np.cumsum(gains) - gains
+        used = np.clip((gap - before) / np.maximum(gains, 1e-300), 0, 1)
+        return float(np.sum(used * room[order])) if norm == "l1" else float(np.sum(used > 0))
+    change = lambda t: np.minimum(t if norm == "linf" else t * slope, room)
+    low, high = 0.0, 1e9
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope @ change(middle) < gap else (low, middle)
+    return float(high if norm == "linf" else np.linalg.norm(change(high)))

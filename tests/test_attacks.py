@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import equinox as eqx
 import jax
@@ -12,16 +13,25 @@ from robust_mnist.attacks import (
     ATTACKS,
     DLR,
     FGM,
+    JSMA,
     PGD,
     AbstractBallAttack,
+    AbstractMinimalAttack,
     AbstractStepAttack,
     CrossEntropy,
     GradientStep,
+    LinearRegion,
     Margin,
+    RescaledCrossEntropy,
+    Restarts,
     Targeted,
+    TargetedDLR,
     Toward,
+    Transfer,
+    WorstOf,
 )
 from robust_mnist.sweep import attack_batch, break_batch, method_key
+from robust_mnist.sweep._driver import CLOSE
 from robust_mnist.threat import L2, Linf
 
 
@@ -29,16 +39,31 @@ BALL_ATTACKS = {name: a for name, a in ATTACKS.items() if isinstance(a, Abstract
 every_ball_attack = pytest.mark.parametrize(
     "attack", BALL_ATTACKS.values(), ids=BALL_ATTACKS.keys()
 )
+SEARCHES = BALL_ATTACKS | {
+    name: a for name, a in ATTACKS.items() if isinstance(a, AbstractMinimalAttack)
+}
+every_search = pytest.mark.parametrize("attack", SEARCHES.values(), ids=SEARCHES.keys())
+# Where nothing is out of reach, for images of 64 pixels.
+WHOLE_BOX = {"linf": 1.0, "l2": 8.0, "l1": 64.0, "l0": 64.0}
 every_norm = pytest.mark.parametrize(("ball", "dual"), [(Linf(), 1), (L2(), 2)], ids=["linf", "l2"])
 
 every_ball = pytest.mark.parametrize("ball", [Linf(), L2()], ids=["linf", "l2"])
 
 
 @pytest.fixture
-def problem(getkey):
-    model = network(getkey())
+def problem(request, getkey):
+    attack = (
+        request.node.callspec.params.get("attack") if hasattr(request.node, "callspec") else None
+    )
+    relu = isinstance(attack, LinearRegion)
+    model = network(getkey(), activation="relu" if relu else "tanh")
     images = grey_images(getkey(), 16)
     return model, images, predicted(model, images)
+
+
+def radii_for(attack, *eps):
+    """The radii at which an attack runs: for a minimal one there is but one."""
+    return eps if isinstance(attack, AbstractBallAttack) else (np.inf,)
 
 
 def margins(model, images, labels):
@@ -47,50 +72,63 @@ def margins(model, images, labels):
 
 def test_every_attack_is_of_a_known_kind():
     for name, attack in ATTACKS.items():
-        assert isinstance(attack, AbstractBallAttack | AbstractStepAttack), name
+        assert isinstance(
+            attack, AbstractBallAttack | AbstractMinimalAttack | AbstractStepAttack
+        ), name
 
 
-@every_ball_attack
-@pytest.mark.parametrize("eps", [0.0, 0.05, 0.3, 30.0])
-def test_what_counts_is_exactly_in_ball_and_box_and_wrong(attack, eps, problem, getkey):
+@every_search
+def test_what_counts_is_exactly_in_ball_and_box_and_wrong(attack, problem, getkey):
+    for eps in radii_for(attack, 0.0, 0.05, 0.3, 30.0):
+        check_what_counts(attack, eps, problem, getkey())
+
+
+def check_what_counts(attack, eps, problem, key):
     model, images, labels = problem
     found = break_batch(
-        attack, model, images, labels, ids=np.arange(16), eps=eps, key=getkey(), chunk=16
+        attack, model, images, labels, ids=np.arange(16), eps=eps, key=key, chunk=16
     )
     broken = np.isfinite(found.size)
     assert np.all((found.witness >= 0.0) & (found.witness <= 1.0))
     assert np.all(found.size[broken] <= eps)
-    wrong = (
-        np.asarray(margins(model, jnp.asarray(found.witness), jnp.asarray(labels, jnp.int32))) <= 0
-    )
-    assert np.array_equal(wrong, broken)
+    margin = np.asarray(margins(model, jnp.asarray(found.witness), jnp.asarray(labels, jnp.int32)))
+    decided = np.abs(margin) > CLOSE  # the rest may fall either way in another program
+    assert np.mean(decided) > 0.9
+    assert np.array_equal((margin <= 0)[decided], broken[decided])
     assert np.all(found.reached[broken] != labels[broken])
     assert np.all(found.reached[~broken] == -1)
     assert eps > 0 or not broken.any()
 
 
-@every_ball_attack
+@every_search
 def test_an_unbounded_attack_breaks_every_image(attack, problem, getkey):
     model, images, labels = problem
-    eps = {"linf": 1.0, "l2": 8.0}[attack.ball.name]
+    [eps] = radii_for(attack, WHOLE_BOX[attack.ball.name])
     found = break_batch(
         attack, model, images, labels, ids=np.arange(16), eps=eps, key=getkey(), chunk=16
     )
-    # One step may overshoot past a wrong region; many steps must not miss it.
-    assert np.mean(np.isfinite(found.size)) >= (0.6 if attack.one_step else 1.0)
+    # One step may overshoot past a wrong region; many steps must not miss it. JSMA moves a tenth
+    # of the pixels at most, and a walk through regions may come back to where it was.
+    weak = isinstance(attack, JSMA | LinearRegion) or getattr(attack, "one_step", False)
+    assert np.mean(np.isfinite(found.size)) >= (0.6 if weak else 1.0)
 
 
-@every_ball_attack
+@every_search
 def test_flags_and_draws_do_not_depend_on_batches_or_order(attack, problem, getkey):
     model, images, labels = problem
     key, order = getkey(), np.random.default_rng(0).permutation(16)
+    [eps] = radii_for(attack, 0.05 * WHOLE_BOX[attack.ball.name])
     run = lambda at, chunk: break_batch(
-        attack, model, images[at], labels[at], ids=at, eps=0.05, key=key, chunk=chunk
+        attack, model, images[at], labels[at], ids=at, eps=eps, key=key, chunk=chunk
     )
     whole, split = run(np.arange(16), 16), run(order, 5)
     assert np.array_equal(whole.broken[order], split.broken)
     assert np.array_equal(np.isfinite(whole.size)[order], np.isfinite(split.size))
-    assert np.allclose(whole.witness[order], split.witness, atol=1e-4)
+    if eps < np.inf:
+        assert np.allclose(whole.witness[order], split.witness, atol=1e-4)
+    else:  # rounding decides which way a long search turns, not where it ends
+        near = np.isclose(whole.size[order], split.size, rtol=0.02)
+        assert np.mean(near) >= 0.9
 
 
 @every_ball_attack
@@ -187,17 +225,26 @@ def test_a_single_step_of_pgd_is_scored_after_it_was_taken(ball, getkey):
     assert metrics.margin(model(z), y) < metrics.margin(model(x), y)
 
 
-@pytest.mark.parametrize("name", [name for name in BALL_ATTACKS if name.startswith("pgd")])
+SCALE_FREE = (
+    "pgd", "apgd100-dlr", "apgd100-targeted", "square", "deepfool", "fmn", "fab", "ddn100-margin",
+    "noise", "jsma",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in SEARCHES if name.startswith(SCALE_FREE)])
 @pytest.mark.parametrize(("factor", "shift"), [(1e3, 0.0), (1e-3, 0.0), (1.0, 1e3)])
 def test_the_scale_and_shift_of_logits_do_not_matter(name, factor, shift, problem, getkey):
     model, images, labels = problem
     key = getkey()
+    [eps] = radii_for(ATTACKS[name], 0.05 * WHOLE_BOX[ATTACKS[name].ball.name])
     run = lambda m: break_batch(
-        ATTACKS[name], m, images, labels, ids=np.arange(16), eps=0.05, key=key, chunk=16
+        ATTACKS[name], m, images, labels, ids=np.arange(16), eps=eps, key=key, chunk=16
     )
     plain = run(Scaled(model, jnp.array(1.0), jnp.array(0.0)))
     scaled = run(Scaled(model, jnp.array(factor), jnp.array(shift)))
     assert np.mean(plain.broken != scaled.broken) <= 1 / 16
+    if eps == np.inf and factor >= 1:  # else the margin that must be kept is no longer small
+        assert np.median(scaled.size / plain.size) == pytest.approx(1, abs=0.05)
 
 
 def test_cross_entropy_underflows_where_the_margin_does_not(problem):
@@ -211,14 +258,15 @@ def test_cross_entropy_underflows_where_the_margin_does_not(problem):
     assert attack(Margin()).broken.sum() > attack(CrossEntropy()).broken.sum()
 
 
-def test_an_attack_never_makes_a_mistake_right(getkey):
-    model, images = network(getkey()), grey_images(getkey(), 16)
-    labels = (predicted(model, images) + 1) % 10
-    for name, attack in BALL_ATTACKS.items():
-        found = break_batch(
-            attack, model, images, labels, ids=np.arange(16), eps=0.1, key=getkey(), chunk=16
-        )
-        assert np.all(found.size == 0), name
+@every_search
+def test_an_attack_never_makes_a_mistake_right(attack, problem, getkey):
+    model, images, labels = problem
+    wrong = (labels + 1) % 10
+    [eps] = radii_for(attack, 0.1)
+    found = break_batch(
+        attack, model, images, wrong, ids=np.arange(16), eps=eps, key=getkey(), chunk=16
+    )
+    assert np.all(found.size == 0)
 
 
 def test_nan_is_never_a_success(getkey):
@@ -243,6 +291,12 @@ def test_losses_match_values_worked_by_hand():
     # Sorted 4, 2, 1: -(4 - 2) / (4 - 1)
     assert jnp.allclose(DLR()(logits, y), -2 / 3)
     assert jnp.allclose(Toward(jnp.array(0))(logits, y), -3.0)
+    # Sorted 4, 2, 1, 0: (1 - 4) / (4 - (1 + 0) / 2)
+    assert jnp.allclose(TargetedDLR(jnp.array(0))(logits, y), -3 / 3.5)
+    # Over a spread of 3.
+    scaled = logits / 3
+    expected = jnp.log(jnp.sum(jnp.exp(scaled))) - scaled[1]
+    assert jnp.allclose(RescaledCrossEntropy()(logits, y), expected)
     assert jnp.allclose(CrossEntropy()(logits, y), jnp.log(jnp.sum(jnp.exp(logits))) - 4.0)
 
 
@@ -262,9 +316,52 @@ def test_every_method_says_what_it_does_with_its_own_numbers():
     for name, about in told.items():
         assert "\n" not in about
         assert len(about) < 110
-        for norm in ("linf", "l2"):
+        for norm in ("linf", "l2", "l1", "l0"):
             assert (norm.capitalize() in about) == name.endswith(norm)
     assert "FGSM" in told["fgsm-linf"]
     assert "FGSM" not in told["fgm-l2"]
     assert "40 steps" in told["pgd40-l2"]
     assert "20 steps" in told["pgd20-targeted-linf"]
+
+
+# --- combinators ----------------------------------------------------------------------------------
+
+
+def broken(attack, problem, key, eps):
+    model, images, labels = problem
+    found = break_batch(
+        attack, model, images, labels, ids=np.arange(16), eps=eps, key=key, chunk=16
+    )
+    return found.broken
+
+
+def test_restarts_share_their_first_runs_and_only_add(problem, getkey):
+    key, weak = getkey(), PGD(Linf(), steps=2, rel_step_size=0.3)
+    counts = [broken(Restarts(weak, restarts), problem, key, 0.04) for restarts in (1, 3, 12)]
+    for fewer, more in itertools.pairwise(counts):
+        assert np.all(more[fewer])
+    assert counts[-1].sum() > counts[0].sum()
+
+
+def test_the_worst_of_several_breaks_what_any_of_them_breaks(problem, getkey):
+    key, attacks = getkey(), (FGM(Linf()), PGD(Linf(), steps=2), ATTACKS["noise100-corners-linf"])
+    union = np.any([broken(attack, problem, key, 0.04) for attack in attacks], axis=0)
+    assert np.array_equal(broken(WorstOf(attacks), problem, key, 0.04), union)
+
+
+def test_transfer_attacks_the_siblings_alone(problem, getkey):
+    model, images, labels = problem
+    sibling, key = network(getkey()), getkey()
+    x, y = jnp.asarray(images[0], jnp.float32) / 255, jnp.asarray(labels[0], jnp.int32)
+    attack, eps = PGD(Linf(), steps=5), jnp.array(0.1)
+    transferred = Transfer(attack, (sibling,))(model, x, y, eps=eps, key=key)
+    assert jnp.array_equal(transferred, attack(sibling, x, y, eps=eps, key=key))
+
+
+def test_combinators_refuse_what_makes_no_sense():
+    with pytest.raises(ValueError, match="restarts of at least 1, got 0"):
+        Restarts(PGD(), 0)
+    with pytest.raises(ValueError, match="one norm, got"):
+        WorstOf((FGM(Linf()), FGM(L2())))
+    with pytest.raises(ValueError, match="another network"):
+        Transfer(PGD(), ())

@@ -8,7 +8,7 @@ import pytest
 from problems import Affine, grey_images, network, predicted
 
 from robust_mnist.attacks import GradientStep
-from robust_mnist.config import EPS, METHODS, SweepSettings
+from robust_mnist.config import DEFAULT_NORMS, METHODS, SweepSettings
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
@@ -268,7 +268,7 @@ def test_radii_in_memory_bracket_the_truth_of_an_affine_classifier(getkey):
 
 def test_the_default_plan_covers_both_norms_and_starts_at_zero():
     default = plan(SweepSettings(), "tanh")
-    assert set(default.methods) == set(EPS)
+    assert set(default.methods) == set(DEFAULT_NORMS)
     assert default.steps == ("gradient-step",)
     for norm, grid in default.eps.items():
         assert grid[0] == 0

@@ -1,12 +1,19 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from robust_mnist.threat import BALLS
 
 
 every_ball = pytest.mark.parametrize("ball", BALLS.values(), ids=BALLS.keys())
+# What L0 allows is no ball in the sense of volume.
+every_norm_ball = pytest.mark.parametrize(
+    "ball", [ball for name, ball in BALLS.items() if name != "l0"], ids=lambda ball: ball.name
+)
 
 
 @every_ball
@@ -46,10 +53,108 @@ def test_steepest_of_nothing_is_nothing(ball):
     assert jnp.all(ball.steepest(jnp.zeros(16)) == 0)
 
 
-@every_ball
+@every_norm_ball
 def test_samples_fill_the_ball(ball, getkey):
     points = jax.vmap(lambda k: ball.sample(k, 3, jnp.array(0.5)))(jax.random.split(getkey(), 4000))
     sizes = np.asarray(jax.vmap(ball.size)(points))
     assert sizes.max() <= 0.5 * (1 + 1e-6)
     # Volume grows as the cube of the size in three dimensions: half of it lies beyond 0.794 eps.
     assert abs(np.mean(sizes > 0.5 * 0.5 ** (1 / 3)) - 0.5) < 0.04
+
+
+# --- in the box -----------------------------------------------------------------------------------
+
+
+def highest_rise(ball, x, gradient, eps):
+    """The most that `gradient @ change` can reach, by other means than ours, in float64."""
+    x, w = np.asarray(x, np.float64), np.asarray(gradient, np.float64)
+    room = np.where(w > 0, 1 - x, x)
+    if ball.name == "linf":
+        return linprog(-w, bounds=[(max(-eps, -p), min(eps, 1 - p)) for p in x]).fun * -1
+    if ball.name == "l1":
+        # Up and down are separate variables, whose sum is bounded.
+        ends = [(0, 1 - p) for p in x] + [(0, p) for p in x]
+        cost = np.concatenate([-w, w])
+        return linprog(cost, A_ub=np.ones((1, cost.size)), b_ub=[eps], bounds=ends).fun * -1
+    if ball.name == "l0":
+        gains = np.abs(w) * room
+        subsets = itertools.combinations(range(x.size), min(int(eps), x.size))
+        return max(sum(gains[list(subset)]) for subset in subsets)
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        inside = np.linalg.norm(np.minimum(middle * np.abs(w), room)) <= eps
+        low, high = (middle, high) if inside else (low, middle)
+    return float(np.abs(w) @ np.minimum(low * np.abs(w), room))
+
+
+BUDGETS = {
+    "linf": (0.02, 0.3, 2.0),
+    "l2": (0.05, 0.7, 9.0),
+    "l1": (0.1, 1.5, 20.0),
+    "l0": (1, 3, 9),
+}
+budgets = pytest.mark.parametrize(
+    ("ball", "eps"),
+    [(BALLS[name], eps) for name, sizes in BUDGETS.items() for eps in sizes],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+starts = pytest.mark.parametrize(
+    "start", [lambda u: u, jnp.round, lambda u: jnp.clip(3 * u - 1, 0, 1)],
+    ids=["inside", "at-the-ends", "mixed"],
+)  # fmt: skip
+
+
+@budgets
+@starts
+def test_ascend_is_the_best_change_that_ball_and_box_allow(ball, eps, start, getkey):
+    x = start(jax.random.uniform(getkey(), (9,)))
+    gradient = jax.random.normal(getkey(), (9,)).at[4].set(0.0)
+    change = ball.ascend(x, gradient, jnp.array(float(eps)))
+    assert ball.size(change) <= eps * (1 + 1e-6)
+    assert jnp.all((x + change >= -1e-6) & (x + change <= 1 + 1e-6))
+    expected = highest_rise(ball, x, gradient, eps)
+    assert float(gradient @ change) == pytest.approx(expected, abs=1e-5)
+
+
+@budgets
+@starts
+def test_nearest_is_the_smallest_change_that_reaches_the_half_space(ball, eps, start, getkey):
+    x = start(jax.random.uniform(getkey(), (9,)))
+    gradient = jax.random.normal(getkey(), (9,))
+    rise = highest_rise(ball, x, gradient, eps)
+    change = ball.nearest(x, gradient, jnp.asarray(rise, jnp.float32))
+    assert jnp.all((x + change >= -1e-6) & (x + change <= 1 + 1e-6))
+    assert float(gradient @ change) == pytest.approx(rise, abs=1e-5)
+    # Nothing smaller reaches as far; where the whole box is allowed, much smaller ones may do.
+    size = float(ball.size(change))
+    assert size <= eps * (1 + 1e-5)
+    smaller = size - 1 if ball.name == "l0" else 0.99 * size
+    assert highest_rise(ball, x, gradient, smaller) < rise - 1e-6
+
+
+@every_ball
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_scale_of_a_gradient_does_not_matter_in_the_box(ball, scale, getkey):
+    x, gradient = jax.random.uniform(getkey(), (9,)), jax.random.normal(getkey(), (9,))
+    eps, rise = jnp.array(1.0), jnp.array(0.5)
+    scaled = ball.ascend(x, gradient * scale, eps)
+    assert jnp.allclose(scaled, ball.ascend(x, gradient, eps), atol=1e-5)
+    scaled = ball.nearest(x, gradient * scale, rise * scale)
+    assert jnp.allclose(scaled, ball.nearest(x, gradient, rise), atol=1e-5)
+
+
+@every_ball
+def test_no_gradient_and_no_rise_change_nothing(ball, getkey):
+    x, gradient = jax.random.uniform(getkey(), (9,)), jax.random.normal(getkey(), (9,))
+    assert jnp.all(ball.ascend(x, jnp.zeros(9), jnp.array(1.0)) == 0)
+    assert jnp.all(ball.ascend(x, gradient, jnp.array(0.0)) == 0)
+    assert jnp.all(ball.nearest(x, jnp.zeros(9), jnp.array(1.0)) == 0)
+    assert jnp.all(ball.nearest(x, gradient, jnp.array(-1.0)) == 0)
+
+
+@every_ball
+def test_a_half_space_beyond_the_box_ends_in_its_nearest_corner(ball, getkey):
+    x, gradient = jax.random.uniform(getkey(), (9,)), jax.random.normal(getkey(), (9,))
+    corner = (gradient > 0).astype(jnp.float32)
+    assert jnp.allclose(x + ball.nearest(x, gradient, jnp.array(1e3)), corner, atol=1e-6)

@@ -57,6 +57,33 @@ class AbstractBallAttack(AbstractAttack):
         """
 
 
+class AbstractMinimalAttack(AbstractAttack):
+    """Searches for the closest wrong image, without a radius: one run gives a whole curve."""
+
+    @property
+    @abc.abstractmethod
+    def ball(self) -> AbstractBall:
+        """Norm that is minimised."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> Float[Array, " pixels"]:
+        """The closest wrong image found, in [0, 1] up to rounding; any image where none was.
+
+        Args:
+            model: Classifier under attack.
+            x: Clean image, pixels in [0, 1].
+            y: True class.
+            key: Randomness; the same key gives the same image.
+        """
+
+
 class AbstractStepAttack(AbstractAttack):
     """Takes one step of a given length and knows no ball; the step's unit is the attack's own."""
 

@@ -5,6 +5,7 @@ import re
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from robust_mnist import metrics
@@ -41,6 +42,19 @@ class CrossEntropy(AbstractLoss):
         return metrics.cross_entropy(logits, y)
 
 
+class RescaledCrossEntropy(AbstractLoss):
+    """Cross-entropy of logits divided by their spread, which keeps the softmax from saturating.
+
+    The spread, from the largest to the third largest logit, counts as a constant: neither the
+    scale nor a shift of the logits changes the direction of the gradient.
+    """
+
+    def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
+        largest, _, third = jax.lax.top_k(logits, 3)[0]
+        spread = jax.lax.stop_gradient(largest - third)
+        return metrics.cross_entropy(logits / jnp.where(spread > 0, spread, 1.0), y)
+
+
 class DLR(AbstractLoss):
     """Difference of logits ratio: the margin over the spread of the largest three logits.
 
@@ -67,3 +81,21 @@ class Toward(AbstractLoss):
 
     def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
         return metrics.logit_of(logits, self.target) - metrics.logit_of(logits, y)
+
+
+class TargetedDLR(AbstractLoss):
+    """`Toward` over the spread of the largest four logits.
+
+    Reference:
+        Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+        parameter-free attacks", ICML 2020, equation 7.
+
+    Attributes:
+        target: Class to reach, other than the true one.
+    """
+
+    target: Int[Array, ""]
+
+    def __call__(self, logits: Float[Array, " classes"], y: Int[Array, ""]) -> Float[Array, ""]:
+        first, _, third, fourth = jax.lax.top_k(logits, 4)[0]
+        return Toward(self.target)(logits, y) / (first - (third + fourth) / 2 + 1e-12)

@@ -22,12 +22,14 @@ class PGD(AbstractBallAttack):
         steps: Number of gradient steps, at least 1.
         rel_step_size: Length of a step as a fraction of `eps`, positive.
         loss: What to ascend; the default cannot underflow.
+        random_start: Whether to start at a random point of the ball, or at the clean image.
     """
 
     ball: AbstractBall = Linf()
     steps: int = eqx.field(static=True, default=40)
     rel_step_size: float = 0.1
     loss: AbstractLoss = Margin()
+    random_start: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
         if self.steps < 1:
@@ -40,10 +42,16 @@ class PGD(AbstractBallAttack):
 
     @property
     def about(self) -> str:
-        return (
-            f"projected gradient descent (PGD) on {words(self.loss)}: {self.steps} steps of "
-            f"{self.rel_step_size:g} eps in {self.ball.title}, 1 random start"
-        )
+        name = "projected gradient descent (PGD)"
+        if not self.random_start:
+            name = "basic iterative method (BIM)"
+        start = "1 random start" if self.random_start else "started at the image"
+        return f"{name} on {words(self.loss)}: {self.pace}, {start}"
+
+    @property
+    def pace(self) -> str:
+        """Number, length and norm of the steps, in words."""
+        return f"{self.steps} steps of {self.rel_step_size:g} eps in {self.ball.title}"
 
     @property
     def one_step(self) -> bool:
@@ -75,10 +83,10 @@ class PGD(AbstractBallAttack):
             z, best, highest = carry
             value, gradient = score(z)  # one pass both scores z and tells where to go from it
             best, highest = keep(z, value, best, highest)
-            move = self.rel_step_size * eps * self.ball.steepest(gradient)
+            move = self.ball.ascend(z, gradient, self.rel_step_size * eps)
             return (feasible(z + move), best, highest), None
 
-        start = feasible(x + self.ball.sample(key, x.size, eps))
+        start = feasible(x + self.ball.sample(key, x.size, eps)) if self.random_start else x
         # The clean image takes part: an attack never makes a mistake right again.
         first = (start, x, self.loss(model(x), y))
         (last, best, highest), _ = jax.lax.scan(ascend, first, length=self.steps)

@@ -1,6 +1,7 @@
 """Towards one class after another."""
 
 import dataclasses
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -9,7 +10,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from robust_mnist import metrics
 from robust_mnist.attacks._base import AbstractBallAttack
-from robust_mnist.attacks.losses import Toward
+from robust_mnist.attacks.apgd import APGD
+from robust_mnist.attacks.losses import AbstractLoss, Toward
 from robust_mnist.attacks.pgd import PGD
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.threat import AbstractBall
@@ -21,10 +23,12 @@ class Targeted(AbstractBallAttack):
     Attributes:
         attack: The attack whose loss is replaced.
         targets: How many classes to try, likeliest first; 9 for all of ten.
+        toward: Makes the loss that leads to a class.
     """
 
-    attack: PGD
+    attack: PGD | APGD
     targets: int = eqx.field(static=True, default=9)
+    toward: Callable[[Int[Array, ""]], AbstractLoss] = eqx.field(static=True, default=Toward)
 
     def __check_init__(self) -> None:
         if self.targets < 1:
@@ -32,10 +36,9 @@ class Targeted(AbstractBallAttack):
 
     @property
     def about(self) -> str:
-        return (
-            f"PGD towards each of {self.targets} wrong classes: {self.attack.steps} steps of "
-            f"{self.attack.rel_step_size:g} eps in {self.ball.title}, 1 random start each"
-        )
+        name = type(self.attack).__name__
+        towards = f"{name} towards each of {self.targets} wrong classes"
+        return f"{towards}: {self.attack.pace}, 1 random start each"
 
     @property
     def ball(self) -> AbstractBall:
@@ -59,7 +62,7 @@ class Targeted(AbstractBallAttack):
         order = jnp.argsort(metrics.other_logits(logits, y), descending=True)[:count]
 
         def try_one(target: Array) -> tuple[Array, Array]:
-            attack = dataclasses.replace(self.attack, loss=Toward(target))
+            attack = dataclasses.replace(self.attack, loss=self.toward(target))
             # Keyed by class, so that the order of the targets does not change the draw.
             z = attack(model, x, y, eps=eps, key=jax.random.fold_in(key, target))
             return z, metrics.margin(model(z), y)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from robust_mnist.bench._flops import Product, products
+from robust_mnist.arithmetic import Product, products
 
 
 Array = jax.Array

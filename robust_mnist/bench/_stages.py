@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from robust_mnist.bench._flops import matmul_flops
+from robust_mnist.arithmetic import matmul_flops
 
 
 @dataclasses.dataclass(frozen=True)

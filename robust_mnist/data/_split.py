@@ -28,6 +28,10 @@ class Part:
     labels: UInt8[np.ndarray, " images"]
     ids: Int64[np.ndarray, " images"]
 
+    def take(self, at: Int64[np.ndarray, " chosen"]) -> "Part":
+        """Only the images at these places."""
+        return Part(self.images[at], self.labels[at], self.ids[at])
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from robust_mnist import statistics
+from robust_mnist.figures import _style
 from robust_mnist.records import Records
 
 
@@ -131,4 +132,4 @@ def select(records: Records, **columns: str) -> pd.DataFrame:
 def swept(records: Records) -> list[str]:
     """The norms with both radii and rows, Linf first."""
     found = [norm for norm in records.norms if not select(records, norm=norm, kind="worst").empty]
-    return sorted(found, reverse=True)
+    return sorted(found, key=list(_style.NORMS).index)

@@ -43,10 +43,12 @@ METHODS: dict[str, str] = {
 }
 _SPARE = (BROWN, RED, ROSE, SKY, GREEN, PINK)
 
-NORMS: dict[str, str] = {"linf": "Linf", "l2": "L2"}
+NORMS: dict[str, str] = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
 EPS_LABEL: dict[str, str] = {
     "linf": "eps: largest change of any pixel\n(pixel intensity, black 0 to white 1)",
     "l2": "eps: Euclidean length of the change\n(pixel intensity, black 0 to white 1)",
+    "l1": "eps: sum of the changes of all pixels\n(pixel intensity, black 0 to white 1)",
+    "l0": "eps: number of pixels that change",
 }
 
 _FONT = "DejaVu Sans"  # travels with matplotlib, so a figure is the same on every machine
@@ -93,7 +95,8 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 def method_color(name: str) -> str:
     """The colour of a method, the same in every figure and every run."""
-    family = name.removesuffix("-linf").removesuffix("-l2")
+    family, _, norm = name.rpartition("-")
+    family = family if norm in NORMS else name
     # Python's own hash of a text differs from process to process.
     return METHODS.get(family, _SPARE[zlib.crc32(family.encode()) % len(_SPARE)])
 

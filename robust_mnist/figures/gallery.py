@@ -20,7 +20,7 @@ _KINDS = ("least robust", "most robust")
 @_style.styled
 def draw(records: Records) -> Figure | None:
     """Draw, per norm, three rows for the least and three for the most robust digits."""
-    norms = [norm for norm in ("linf", "l2") if f"gallery/{norm}/images" in records.panels]
+    norms = [norm for norm in _style.NORMS if f"gallery/{norm}/images" in records.panels]
     if not norms:
         return None
     blocks = [(norm, kind) for norm in norms for kind in range(len(_KINDS))]

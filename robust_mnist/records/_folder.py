@@ -208,12 +208,17 @@ class RunFolder:
         return self.path / "report.html"
 
     def load(self, *, panels: bool = True) -> "Records":
-        """Everything a report needs, in memory; `panels` are for single images only."""
+        """Everything a report needs, in memory; `panels` are for single images only.
+
+        The rows of a minimal attack at an infinite radius tell the sweep that it has run; no curve
+        has a place for them.
+        """
+        rows = self.rows()
         return Records(
             name=self.path.resolve().name,
             info=self.info(),
             history=self.history(),
-            rows=self.rows(),
+            rows=rows if rows.empty else rows[~np.isinf(rows["eps"])],
             radii=self.arrays("radii"),
             panels=self.arrays("panels") if panels else {},
         )

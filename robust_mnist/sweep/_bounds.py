@@ -7,21 +7,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, PRNGKeyArray
+from jaxtyping import Float, Float32, Int64, PRNGKeyArray
 
-from robust_mnist.attacks import ATTACKS, AbstractBallAttack
+from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError, unknown
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
-from robust_mnist.sweep._driver import break_batch, certify_batch, judge_batch, method_key
+from robust_mnist.sweep._driver import (
+    Search,
+    break_batch,
+    certify_batch,
+    judge_batch,
+    method_key,
+)
 from robust_mnist.sweep._methods import check_method
 from robust_mnist.threat import BALLS
 
 
 Cell = dict[str, np.ndarray]
+MINIMAL = {name for name, a in ATTACKS.items() if isinstance(a, AbstractMinimalAttack)}
 
 
 @dataclasses.dataclass
@@ -31,7 +38,8 @@ class Bounds:
     Attributes:
         radii: Merged bounds.
         witness: The wrong images behind `radii.upper`; the clean image where there is none.
-        upper: Closest wrong image of each attack alone.
+        upper: Closest wrong image of each attack alone, as it is credited with; NaN for images it
+            did not run on.
         lower: Largest radius that each certifier alone proves.
     """
 
@@ -47,8 +55,15 @@ class Bounds:
         margins, predicted = judge_batch(model, pixels, part.labels)
         return cls(Radii.clean(norm, margins > 0, predicted), pixels, {}, {})
 
-    def merge(self, method: str, eps: float, cell: Cell) -> None:
+    def merge(self, method: str, eps: float, cell: Cell, *, credit: bool = True) -> None:
         """Add what `method` found or proved at `eps`.
+
+        Args:
+            method: Name of the method.
+            eps: Radius it ran at.
+            cell: As `run_cell` gives it.
+            credit: Whether to count it among the method's own radii as well: only where the images
+                were not chosen for what other methods had found.
 
         Raises:
             Contradiction: A certificate and an attack exclude each other.
@@ -58,12 +73,12 @@ class Bounds:
             self.radii = self.radii.merge(Radii.certified(self.radii.norm, method, own))
             self.lower[method] = np.maximum(own, self.lower.get(method, -np.inf))
         else:
-            own = cell["size"]
-            found = Radii.attacked(self.radii.norm, method, own, cell["reached"])
+            found = Radii.attacked(self.radii.norm, method, cell["size"], cell["reached"])
             self.radii = self.radii.merge(found)
             # A cell carries the images only where it was closer than all before it.
             self.witness[cell["improved"]] = cell["witness"]
-            self.upper[method] = np.minimum(own, self.upper.get(method, np.inf))
+            if credit:
+                self.upper[method] = np.fmin(cell["own"], self.upper.get(method, np.nan))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything but the witnesses, under the keys of `radii.npz`."""
@@ -88,39 +103,59 @@ class Bounds:
 
 
 def run_cell(
-    model: Any, part: Part, bounds: Bounds, method: str, eps: float, key: PRNGKeyArray
+    model: Any,
+    part: Part,
+    bounds: Bounds,
+    method: str,
+    eps: float | Float[np.ndarray, " chosen"],
+    key: PRNGKeyArray,
+    *,
+    at: Int64[np.ndarray, " chosen"] | None = None,
+    chunk: int = 1000,
 ) -> Cell:
-    """One method at one radius over all images.
+    """One method at one radius over all images, or an attack over some of them.
 
     Args:
         model: Classifier under attack.
         part: Images as stored, labels and indices.
         bounds: What is known so far; witnesses are kept only where they are closer.
-        method: Name of a ball attack or a certifier.
-        eps: Radius, finite, at least 0.
+        method: Name of an attack with a norm, or of a certifier.
+        eps: Radius, at least 0, of each image or of all; infinite for a minimal attack.
         key: Randomness of the sweep.
+        at: Places of the images to attack; all by default.
+        chunk: Images per compiled call.
 
     Returns:
-        `proven` for a certifier; `size`, `reached`, `broken`, `improved`, `witness`, `close` and
-        `nonfinite` for an attack.
+        `proven` for a certifier; `size`, `own`, `reached`, `broken`, `improved`, `witness`, `close`
+        and `nonfinite` for an attack. Arrays are of all images; where the attack did not run,
+        `size` is infinite and `own` NaN.
     """
     if method in CERTIFIERS:
         proven = certify_batch(CERTIFIERS[method], model, part.images, part.labels, eps=eps)
         return {"proven": proven}
     attack = ATTACKS[method]
-    if not isinstance(attack, AbstractBallAttack):
+    if not isinstance(attack, Search):
         raise TypeError(f"{method} has no ball and no place in a sweep over eps")
+    at = np.arange(len(part.labels)) if at is None else at
+    some = part.take(at)
     found = break_batch(
-        attack, model, part.images, part.labels,
-        ids=part.ids, eps=eps, key=method_key(key, method),
+        attack, model, some.images, some.labels,
+        ids=some.ids, eps=eps, key=method_key(key, method), chunk=chunk,
     )  # fmt: skip
-    improved = np.flatnonzero(found.size < bounds.radii.upper)
+    spread = lambda values, missing: _scattered(values, at, len(part.labels), missing)
+    size, reached = spread(found.size, np.inf), spread(found.reached, -1)
+    merged = bounds.radii.merge(Radii.attacked(bounds.radii.norm, method, size, reached))
+    # Two methods often end in the same corner: of equal sizes the merge takes the same one always.
+    taken = (merged.method == method) & (merged.upper == size)
+    held = (bounds.radii.method == method) & (bounds.radii.upper == merged.upper)
+    improved = np.flatnonzero(taken & ~(held & (bounds.radii.reached == merged.reached)))
     return {
-        "size": found.size,
-        "reached": found.reached,
-        "broken": found.broken,
+        "size": size,
+        "own": spread(found.own, np.nan),
+        "reached": reached,
+        "broken": spread(found.broken, False),
         "improved": improved,
-        "witness": found.witness[improved],
+        "witness": found.witness[np.searchsorted(at, improved)],
         "close": np.asarray(found.close),
         "nonfinite": np.asarray(found.nonfinite),
     }
@@ -141,8 +176,9 @@ def radii(
         model: The classifier.
         part: Images as stored, their labels and indices.
         norm: `linf` or `l2`.
-        methods: Names of ball attacks and certifiers of that norm, or one name.
-        eps: Radii to try, in units of pixel intensity, or one radius.
+        methods: Names of attacks and certifiers of that norm, or one name.
+        eps: Radii to try, in units of pixel intensity, or one radius; minimal attacks run once,
+            without a radius.
         key: Randomness of the attacks.
 
     Raises:
@@ -162,9 +198,20 @@ def radii(
         raise InputError(f"key must be a key of JAX such as jax.random.key(0), got {key!r}")
     bounds = Bounds.clean(model, part, norm)
     for method in methods:
-        for radius in sizes:
+        for radius in radii_of(method, sizes):
             bounds.merge(method, radius, run_cell(model, part, bounds, method, radius, key))
     return bounds.radii
+
+
+def _scattered(values: np.ndarray, at: np.ndarray, count: int, missing: Any) -> np.ndarray:
+    everywhere = np.full(count, missing, values.dtype)
+    everywhere[at] = values
+    return everywhere
+
+
+def radii_of(method: str, eps: Sequence[float]) -> Sequence[float]:
+    """The radii a method runs at: all of them, or for a minimal attack infinity alone."""
+    return [np.inf] if method in MINIMAL else eps
 
 
 def _is_key(key: object) -> bool:

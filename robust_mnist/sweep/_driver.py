@@ -11,18 +11,23 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Integer, PRNGKeyArray, Shaped, UInt8
 
 from robust_mnist import metrics
-from robust_mnist.attacks import AbstractBallAttack, AbstractStepAttack
+from robust_mnist.attacks import AbstractBallAttack, AbstractMinimalAttack, AbstractStepAttack
 from robust_mnist.certify import AbstractCertifier
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP, AbstractClassifier
 from robust_mnist.sweep._feasible import pull, sizes
+from robust_mnist.threat import AbstractBall
 
+
+Search = AbstractBallAttack | AbstractMinimalAttack  # what bounds radii from above
 
 # Flags agree between devices and batch shapes for margins outside this; those inside are counted.
 CLOSE = 1e-4
 # How far beyond the decision a shortened perturbation must stay, so that rounding cannot undo it.
 CLEAR = 1e-3
-HALVINGS = 12
+HALVINGS = 14
+# Shares by which the linearised boundary is passed: on a curved one the first of them land.
+OVERSHOOTS = (0.1, 0.03, 0.01, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Found:
     Attributes:
         size: float64 size of the closest wrong image found; inf where none was, 0 where the clean
             image is a mistake.
+        own: The same without the last approach along the linearised boundary: what the method is
+            credited with, where methods are compared.
         reached: Class of that image; -1 where none was found.
         witness: That image; the clean one where none was found.
         broken: Whether the attack's own answer, before it was shortened, is wrong: the plain
@@ -41,6 +48,7 @@ class Found:
     """
 
     size: Float[np.ndarray, " images"]
+    own: Float[np.ndarray, " images"]
     reached: Int[np.ndarray, " images"]
     witness: Float32[np.ndarray, "images pixels"]
     broken: Bool[np.ndarray, " images"]
@@ -59,7 +67,7 @@ def _image_keys(key: PRNGKeyArray, ids: Int[Array, " images"]) -> Shaped[Array, 
 
 
 def attack_batch(
-    attack: AbstractBallAttack,
+    attack: Search,
     model: AbstractClassifier,
     images: Float[Array, "images pixels"],
     labels: Int[Array, " images"],
@@ -76,44 +84,90 @@ def attack_batch(
         images: Clean images, pixels in [0, 1].
         labels: True classes.
         ids: Index of each image in its data set; it determines the random draws.
-        eps: Radius of each image.
+        eps: Radius of each image; a minimal attack has no use for it.
         key: Randomness of the method, see `method_key`.
     """
-    run = lambda x, y, radius, k: attack(model, x, y, eps=radius, key=k)
+
+    def run(x: Array, y: Array, radius: Array, k: PRNGKeyArray) -> Array:
+        if isinstance(attack, AbstractMinimalAttack):
+            return attack(model, x, y, key=k)
+        return attack(model, x, y, eps=radius, key=k)
+
     return jax.vmap(run)(images, labels, eps, _image_keys(key, ids))
 
 
 @eqx.filter_jit
 def _search(
-    attack: AbstractBallAttack,
+    attack: Search,
     model: AbstractClassifier,
     images: UInt8[Array, "images pixels"],
     labels: Int[Array, " images"],
     ids: Int[Array, " images"],
     eps: Float[Array, " images"],
     key: PRNGKeyArray,
-) -> tuple[Float[Array, "images pixels"], Float[Array, "images pixels"]]:
+) -> tuple[Float[Array, "images pixels"], ...]:
+    """The attack's answers, the same shortened towards the clean images, and then refined."""
     x = to_float(images)
     z = attack_batch(attack, model, x, labels, ids=ids, eps=eps, key=key)
-    return z, jax.vmap(lambda *args: _shorten(model, *args))(x, z, labels)
+    short = jax.vmap(lambda *args: _shorten(attack.ball, model, *args))(x, z, labels)
+    near = jax.vmap(lambda *args: _refine(attack.ball, model, *args))(x, short, labels)
+    return z, short, near
 
 
 def _shorten(
+    ball: AbstractBall,
     model: AbstractClassifier,
     x: Float[Array, " pixels"],
     z: Float[Array, " pixels"],
     y: Int[Array, ""],
 ) -> Float[Array, " pixels"]:
-    """The point nearest to `x` on the way to `z` that is clearly wrong, by bisection."""
+    """The smallest projection of `z` that is clearly wrong, by bisection on its radius."""
+    delta = z - x
+    size = ball.size(delta)
+    nearer = lambda share: x + ball.project(delta, share * size)
 
     def halve(ends: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
         right, wrong = ends
         middle = (right + wrong) / 2
-        clearly = metrics.margin(model(x + middle * (z - x)), y) < -CLEAR
+        clearly = metrics.margin(model(nearer(middle)), y) < -CLEAR
         return (jnp.where(clearly, right, middle), jnp.where(clearly, middle, wrong)), None
 
     (_, wrong), _ = jax.lax.scan(halve, (jnp.zeros(()), jnp.ones(())), length=HALVINGS)
-    return jnp.where(wrong < 1.0, x + wrong * (z - x), z)
+    return jnp.where(wrong < 1.0, nearer(wrong), z)
+
+
+def _refine(
+    ball: AbstractBall,
+    model: AbstractClassifier,
+    x: Float[Array, " pixels"],
+    z: Float[Array, " pixels"],
+    y: Int[Array, ""],
+) -> Float[Array, " pixels"]:
+    """Replace a wrong image by the nearest one of the classifier linearised there, if it is wrong.
+
+    Where the classifier is affine between the two, that is the exact radius. An image that is only
+    just wrong is also replaced by a slightly farther one that is clearly so on any device. What is
+    right stays as it is: this shortens answers and gives none.
+    """
+    others = metrics.other_logits(model(z), y)
+    lead = jax.value_and_grad(
+        lambda image: (logits := model(image))[jnp.argmax(others)] - metrics.logit_of(logits, y)
+    )
+
+    def approach(state: tuple[Array, Array], overshoot: Array) -> tuple[tuple[Array, Array], None]:
+        best, settled = state
+        value, slope = lead(best)
+        rise = jnp.sum(slope * (best - x)) - value + 2 * CLEAR
+        change = ball.nearest(x, slope, rise * (1 + overshoot))
+        image = jnp.clip(x + change, 0.0, 1.0)
+        clearly = metrics.margin(model(image), y) < -CLEAR
+        closer = ball.size(image - x) < ball.size(best - x)
+        take = clearly & (closer | ~settled)
+        return (jnp.where(take, image, best), settled | take), None
+
+    margin = metrics.margin(model(z), y)
+    near = jax.lax.scan(approach, (z, margin < -CLEAR), jnp.asarray(OVERSHOOTS, z.dtype))[0][0]
+    return jnp.where(margin <= 0, near, z)
 
 
 @eqx.filter_jit
@@ -173,13 +227,13 @@ def judge_batch(
 
 
 def break_batch(
-    attack: AbstractBallAttack,
+    attack: Search,
     model: AbstractClassifier,
     images: UInt8[np.ndarray, "images pixels"],
     labels: Integer[np.ndarray, " images"],
     *,
     ids: Integer[np.ndarray, " images"],
-    eps: float | Float[np.ndarray, " images"],
+    eps: float | Float[np.ndarray, " images"] = np.inf,
     key: PRNGKeyArray,
     chunk: int = 1000,
 ) -> Found:
@@ -195,7 +249,8 @@ def break_batch(
         images: Clean images as stored, 0 to 255.
         labels: True classes.
         ids: Index of each image in its data set.
-        eps: Radius, one for all or one per image; finite, at least 0.
+        eps: Radius, one for all or one per image, at least 0; finite for a ball attack, while a
+            minimal attack needs none.
         key: Randomness of the method, see `method_key`.
         chunk: Images per compiled call; flags do not depend on it.
     """
@@ -210,13 +265,11 @@ def break_batch(
     # Chunk by chunk on the host as well: float64 copies of a chunk stay in the cache.
     for start in range(0, count, size):
         at = slice(start, start + size)
-        raw, short = in_chunks(
+        answers = in_chunks(
             lambda x, y, i, r: _search(attack, model, x, y, i, r, key),
             size, images[at], y[at], index[at], rounded[at],
         )  # fmt: skip
-        parts.append(
-            _decide(norm, model, to_float(images[at]), y[at], raw, short, radius[at], size)
-        )
+        parts.append(_decide(norm, model, to_float(images[at]), y[at], answers, radius[at], size))
     return _concatenate(parts)
 
 
@@ -225,37 +278,37 @@ def _decide(
     model: AbstractClassifier,
     clean: Float32[np.ndarray, "images pixels"],
     labels: Int[np.ndarray, " images"],
-    raw: Float32[np.ndarray, "images pixels"],
-    short: Float32[np.ndarray, "images pixels"],
+    answers: tuple[np.ndarray, ...],
     eps: Float[np.ndarray, " images"],
     chunk: int,
 ) -> Found:
     # Not `judge_batch`: the last chunk is padded to the size of the others, and compiles nothing.
     judge = lambda images: in_chunks(lambda x, y: _judge(model, x, y), chunk, images, labels)
-    raw, short = pull(norm, clean, raw, eps), pull(norm, clean, short, eps)
     clean_margin, clean_class = judge(clean)
-    raw_margin, raw_class = judge(raw)
-    short_margin, short_class = judge(short)
-
     # A NaN compares as false: on a clean image it is a mistake, on an attacked one no success.
-    mistake, broken, shorter = ~(clean_margin > 0), raw_margin <= 0, short_margin <= 0
-    found = mistake | broken | shorter
-    # The first of the three that is wrong is the closest; later assignments take precedence.
-    witness, reached = clean.copy(), np.full(labels.shape, -1, np.int64)
-    for wrong, images, classes in (
-        (broken, raw, raw_class),
-        (shorter, short, short_class),
-        (mistake, clean, clean_class),
-    ):
-        witness[wrong] = images[wrong]
-        reached[wrong] = classes[wrong]
+    mistake = ~(clean_margin > 0)
+    size, witness = np.full(len(labels), np.inf), clean.copy()
+    reached = np.full(labels.shape, -1, np.int64)
+    sized, margins = [], []
+    for answer in answers:
+        images = pull(norm, clean, answer, eps)
+        margin, classes = judge(images)
+        # The later of the three are closer, and those that are not quite so are clearly wrong.
+        wrong = (margin <= 0) & ~mistake
+        size = np.where(wrong, sizes(norm, clean, images), size)
+        witness[wrong], reached[wrong] = images[wrong], classes[wrong]
+        sized.append(np.where(mistake, 0.0, size))
+        margins.append(margin)
+    witness[mistake], reached[mistake] = clean[mistake], clean_class[mistake]
+    raw = margins[0]
     return Found(
-        size=np.where(found, sizes(norm, clean, witness), np.inf),
+        size=sized[-1],
+        own=sized[1],
         reached=reached,
         witness=witness,
-        broken=broken,
-        close=int(np.sum(np.abs(raw_margin) < CLOSE)),
-        nonfinite=int(np.sum(~np.isfinite(raw_margin))),
+        broken=raw <= 0,
+        close=int(np.sum(np.abs(raw) < CLOSE)),
+        nonfinite=int(np.sum(~np.isfinite(raw))),
     )
 
 
@@ -263,6 +316,7 @@ def _concatenate(parts: list[Found]) -> Found:
     join = lambda name: np.concatenate([getattr(part, name) for part in parts])
     return Found(
         size=join("size"),
+        own=join("own"),
         reached=join("reached"),
         witness=join("witness"),
         broken=join("broken"),

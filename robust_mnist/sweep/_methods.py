@@ -2,11 +2,19 @@
 
 import dataclasses
 
-from robust_mnist.attacks import ATTACKS, AbstractBallAttack, AbstractStepAttack
+from robust_mnist.attacks import ATTACKS, AbstractStepAttack, LinearRegion
 from robust_mnist.certify import CERTIFIERS
-from robust_mnist.config import METHODS, STEP_METHODS, SweepSettings
+from robust_mnist.config import (
+    CONTROL_IMAGES,
+    DEFAULT_NORMS,
+    METHODS,
+    PRESETS,
+    STEP_METHODS,
+    Preset,
+    SweepSettings,
+)
 from robust_mnist.errors import InputError, unknown
-from robust_mnist.threat import BALLS
+from robust_mnist.sweep._driver import Search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,11 +25,17 @@ class Plan:
         methods: Ball attacks and certifiers of each norm, in the order they run.
         steps: Step attacks, which have no norm.
         eps: Radii of each norm, increasing, 0 first.
+        stages: Attacks of each norm that run afterwards where the bounds are open, in order.
+        gap: Difference of bounds, by norm, that is small enough.
+        control: Number of images that the attacks among `methods` run on; 0 for all.
     """
 
     methods: dict[str, tuple[str, ...]]
     steps: tuple[str, ...]
     eps: dict[str, tuple[float, ...]]
+    stages: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    gap: dict[str, float] = dataclasses.field(default_factory=dict)
+    control: int = 0
 
 
 def norm_of(method: str) -> str | None:
@@ -35,7 +49,7 @@ def norm_of(method: str) -> str | None:
     if method not in ATTACKS:
         raise unknown("method", method, [*ATTACKS, *CERTIFIERS])
     attack = ATTACKS[method]
-    return attack.ball.name if isinstance(attack, AbstractBallAttack) else None
+    return attack.ball.name if isinstance(attack, Search) else None
 
 
 def check_method(method: str, norm: str, activation: str) -> None:
@@ -59,9 +73,24 @@ def check_method(method: str, norm: str, activation: str) -> None:
 
 
 def _check_activation(method: str, activation: str) -> None:
-    if method in CERTIFIERS and activation not in CERTIFIERS[method].activations:
-        known = ", ".join(sorted(CERTIFIERS[method].activations))
-        raise InputError(f"{method} knows the activations {known}, got {activation or 'none'}")
+    known = _activations(method)
+    if known is not None and activation not in known:
+        names = ", ".join(sorted(known))
+        raise InputError(f"{method} knows the activations {names}, got {activation or 'none'}")
+
+
+def _control(preset: Preset, norm: str) -> tuple[str, ...]:
+    """Certifiers first: what they prove needs no attack."""
+    certifiers = tuple(method for method in METHODS[norm] if method in CERTIFIERS)
+    return (*certifiers, *preset.control[norm])
+
+
+def _activations(method: str) -> frozenset[str] | None:
+    """The activations a method is bound to; None for most."""
+    if method in CERTIFIERS:
+        return CERTIFIERS[method].activations
+    attack = ATTACKS[method]
+    return attack.activations if isinstance(attack, LinearRegion) else None
 
 
 def plan(settings: SweepSettings, activation: str) -> Plan:
@@ -78,9 +107,16 @@ def plan(settings: SweepSettings, activation: str) -> Plan:
             does not apply.
     """
     norms: tuple[str, ...] = settings.norm or tuple(
-        sorted(filter(None, {norm_of(method) for method in settings.methods})) or BALLS
+        sorted(filter(None, {norm_of(method) for method in settings.methods})) or DEFAULT_NORMS
     )
-    chosen = settings.methods or (*(m for norm in norms for m in METHODS[norm]), *STEP_METHODS)
+    preset = None if settings.preset == "grid" else PRESETS[settings.preset]
+    if preset is not None and (lacking := [norm for norm in norms if norm not in preset.stages]):
+        raise InputError(
+            f"--preset {settings.preset} knows the norms {', '.join(preset.stages)}, got "
+            f"{' '.join(lacking)}; use --preset grid"
+        )
+    default = lambda norm: METHODS[norm] if preset is None else _control(preset, norm)
+    chosen = settings.methods or (*(m for norm in norms for m in default(norm)), *STEP_METHODS)
     for method in settings.methods:
         norm = norm_of(method)
         if norm is not None and norm not in norms:
@@ -88,11 +124,15 @@ def plan(settings: SweepSettings, activation: str) -> Plan:
                 f"{method} acts in {norm}, but --norm is {' '.join(norms)}; add {norm} to it"
             )
         _check_activation(method, activation)
-    applies = lambda m: m not in CERTIFIERS or activation in CERTIFIERS[m].activations
+    applies = lambda m: (known := _activations(m)) is None or activation in known
     methods = {
         norm: tuple(m for m in chosen if norm_of(m) == norm and applies(m)) for norm in norms
     }
+    stages = {} if preset is None else {norm: preset.stages[norm] for norm in norms}
     return Plan(
+        stages={norm: tuple(filter(applies, found)) for norm, found in stages.items()},
+        gap={norm: settings.gap(norm) for norm in norms},
+        control=0 if preset is None else CONTROL_IMAGES,
         # A norm in which nothing runs is no part of the sweep.
         methods={norm: found for norm, found in methods.items() if found},
         steps=tuple(m for m in chosen if isinstance(ATTACKS.get(m), AbstractStepAttack)),

@@ -4,25 +4,28 @@ import dataclasses
 import hashlib
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from robust_mnist.attacks import ATTACKS, AbstractBallAttack, AbstractStepAttack
+from robust_mnist.certify import CERTIFIERS
 from robust_mnist.clock import stopwatch
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Row, RunFolder, table
-from robust_mnist.sweep._bounds import Bounds, Cell, run_cell
+from robust_mnist.sweep._bounds import MINIMAL, Bounds, Cell, radii_of, run_cell
 from robust_mnist.sweep._driver import method_key
 from robust_mnist.sweep._methods import Plan, norm_of
+from robust_mnist.sweep._schedule import Stage, control_sample, run_stage, still_open
 from robust_mnist.sweep._steps import step_sweep
 
 
 Seconds = dict[tuple[str, str, float], float]
+COUNTS = ("runs", "forward", "backward")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +47,13 @@ class Task:
     about: dict[str, Any]
 
     def cells(self) -> Iterator[tuple[str, str, float]]:
-        """Every norm, method and radius above 0; at 0 there is nothing to search."""
+        """Every norm, method and radius above 0; at 0 there is nothing to search.
+
+        A minimal attack has one cell, whose radius is infinite.
+        """
         for norm, methods in self.plan.methods.items():
             for method in methods:
-                for eps in self.plan.eps[norm]:
+                for eps in radii_of(method, self.plan.eps[norm]):
                     if eps > 0:
                         yield norm, method, eps
 
@@ -74,7 +80,7 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
         _Network(task, seed, model, None if len(models) == 1 else index)
         for index, (seed, model) in enumerate(models.items())
     ]
-    missing = sum(len(network.missing) for network in networks)
+    missing = sum(len(network.missing) + len(network.stages) for network in networks)
     if not missing:
         return False
     wanted = sum(network.wanted for network in networks)
@@ -86,8 +92,8 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
     with console.progress("sweep", missing) as update:
         done = 0
         for network in networks:
-            for text in network.run():
-                done += 1
+            for finished, text in network.run():
+                done += finished
                 update(done, f"seed {network.seed}: {text}")
     _write(task.folder, networks)
     return True
@@ -116,28 +122,47 @@ class _Network:
             cell for cell in wanted
             if (cell[1] not in steps if not cell[0] else (*cell[:2], _text(cell[2])) not in done)
         ]  # fmt: skip
-        self.plan = f"{zlib.crc32(repr((task.attack_seed, self.missing)).encode()):08x}"
+        held = task.folder.info().get("stages", {}).get(str(seed), [])
+        held = [name for name in held if name.partition("/")[0] not in self.lost]
+        self.stages = [
+            (norm, method)
+            for norm, methods in task.plan.stages.items()
+            for method in methods
+            if f"{norm}/{method}" not in held
+        ]
+        self.wanted += sum(map(len, task.plan.stages.values()))
+        self.staged = [*held]
+        what = repr((task.attack_seed, self.missing, self.stages))
+        self.plan = f"{zlib.crc32(what.encode()):08x}"
+        images, control = len(task.part.labels), task.plan.control
+        # All of them where that is not more, so that nothing is left to chance.
+        sampled = 0 < control < images
+        self.control = control_sample(images, control, self.key) if sampled else None
         self.bounds: dict[str, Bounds] = {}
         self.rows: list[Row] = []
         self.cells: dict[str, dict[str, float]] = {}
 
-    def run(self) -> Iterator[str]:
-        """Run the missing cells, and say after each how it stands."""
+    def run(self) -> Iterator[tuple[int, str]]:
+        """Run the missing cells, and say after each, or in between with 0 for 1, how it stands."""
         for norm in self.norms:
             self.bounds[norm] = self._start(norm)
         for norm, method, eps in self.missing:
             if not norm:
-                yield self._steps(method)
+                yield 1, self._steps(method)
                 continue
             bounds = self.bounds[norm]
             cell = self._cell(bounds, method, eps)
             bounds.merge(method, eps, cell)
             self._account(norm, method, eps, cell)
             if "proven" in cell:
-                yield f"{method} at {eps:g}: {np.mean(cell['proven']):.2%} certified"
+                yield 1, f"{method} at {eps:g}: {np.mean(cell['proven']):.2%} certified"
+            elif eps == np.inf:
+                yield 1, f"{method}: median radius {np.nanmedian(cell['own']):.4g}"
             else:
                 standing = bounds.radii.attacked_accuracy(np.array([eps]))[0]
-                yield f"{method} at {eps:g}: {standing:.2%} still standing"
+                yield 1, f"{method} at {eps:g}: {standing:.2%} still standing"
+        for norm, method in self.stages:
+            yield from self._stage(self.bounds[norm], method)
         for norm, bounds in self.bounds.items():
             self._summarise(norm, bounds)
 
@@ -152,6 +177,33 @@ class _Network:
             mine(witnesses[f"witness/{norm}"]),
         )
 
+    def _stage(self, bounds: Bounds, method: str) -> Iterator[tuple[int, str]]:
+        """An attack where the bounds are open, or what a sweep cut short has kept of it."""
+        norm = bounds.radii.norm
+        place = self._place(norm, method)
+        cell = place.arrays("stage")
+        if cell:
+            bounds.merge(method, np.inf, cell, credit=False)
+        else:
+            with stopwatch() as elapsed:
+                rounds = run_stage(
+                    self.model, self.task.part, bounds, method, gap=self.task.plan.gap[norm],
+                    largest=self.task.plan.eps[norm][-1], key=self.key,
+                )  # fmt: skip
+                stage = yield from _told(method, rounds)
+            cell = stage.cell | {
+                "seconds": np.asarray(elapsed.seconds),
+                "compile_seconds": np.asarray(elapsed.compile_seconds),
+                "runs": np.asarray(stage.runs),
+                "forward": np.asarray(stage.runs * stage.passes.forward),
+                "backward": np.asarray(stage.runs * stage.passes.backward),
+            }
+            place.write_arrays("stage", cell, compress=False)
+        self.staged.append(f"{norm}/{method}")
+        self._total(f"{norm}/{method}, scheduled", cell)
+        count = int(np.sum(still_open(bounds, self.task.plan.gap[norm])))
+        yield 1, f"{method}: {len(cell['improved'])} closer, {count} images open"
+
     def _place(self, norm: str, method: str) -> RunFolder:
         # A cell keeps witnesses only where it improved on the cells before it, so it is good for
         # the very same list of cells alone.
@@ -161,9 +213,11 @@ class _Network:
 
     def stored(self) -> int:
         """How many of the missing cells a sweep that was cut short has left behind."""
+        files = [(norm, method, _text(eps)) for norm, method, eps in self.missing]
+        files += [(norm, method, "stage") for norm, method in self.stages]
         return sum(
-            (self._place(norm, method).path / f"{_text(eps)}.npz").is_file()
-            for norm, method, eps in self.missing
+            (self._place(norm, method).path / f"{name}.npz").is_file()
+            for norm, method, name in files
         )
 
     def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
@@ -171,7 +225,8 @@ class _Network:
         cell = place.arrays(_text(eps))
         if not cell:
             with stopwatch() as elapsed:
-                cell = run_cell(self.model, self.task.part, bounds, method, eps, self.key)
+                at = None if method in CERTIFIERS else self.control
+                cell = run_cell(self.model, self.task.part, bounds, method, eps, self.key, at=at)
             cell["seconds"] = np.asarray(elapsed.seconds)
             cell["compile_seconds"] = np.asarray(elapsed.compile_seconds)
             place.write_arrays(_text(eps), cell, compress=False)
@@ -179,13 +234,19 @@ class _Network:
 
     def _account(self, norm: str, method: str, eps: float, cell: Cell) -> None:
         self.seconds[norm, method, eps] = float(cell["seconds"])
-        totals = self.cells.setdefault(f"{norm}/{method}", {"cells": 0.0})
-        totals["cells"] += 1
-        for name in ("seconds", "compile_seconds", "close", "nonfinite"):
-            totals[name] = totals.get(name, 0.0) + float(cell.get(name, 0.0))
+        self._total(f"{norm}/{method}", cell)
         attack = ATTACKS.get(method)
         if isinstance(attack, AbstractBallAttack) and attack.one_step:
-            self._row("step", norm, method, int(np.sum(~cell["broken"])), eps=eps, step=eps)
+            ran = ~np.isnan(cell["own"])
+            right = int(np.sum(~cell["broken"][ran]))
+            self._row("step", norm, method, right, eps=eps, step=eps, images=int(ran.sum()))
+
+    def _total(self, name: str, cell: Cell) -> None:
+        totals = self.cells.setdefault(name, {"cells": 0.0})
+        totals["cells"] += 1
+        for key in ("seconds", "compile_seconds", "close", "nonfinite", *COUNTS):
+            if key in cell or key not in COUNTS:
+                totals[key] = totals.get(key, 0.0) + float(cell.get(key, 0.0))
 
     def _steps(self, method: str) -> str:
         attack = ATTACKS[method]
@@ -204,17 +265,23 @@ class _Network:
         radii = bounds.radii
         known = {eps for n, _, eps in self.seconds if n == norm} | {0.0}
         known |= set(self.task.plan.eps.get(norm, ()))
+        # Of a minimal attack every radius is known; what it never broke stands at infinity.
+        unbounded = {m for n, m, eps in self.seconds if n == norm and eps == np.inf}
         clean = int(np.sum(radii.upper > 0))
         self._row("clean", "", "clean", clean)
         attacked = [e for n, m, e in self.seconds if n == norm and m in bounds.upper]
+        attacked += [np.inf for name in self.staged if name.startswith(f"{norm}/")]
         for eps in sorted(known):
             # Beyond the largest radius an attack ran at, nothing is known from above.
-            if eps <= max(attacked, default=-1.0):
+            if eps <= max(attacked, default=-1.0) and eps < np.inf:
                 self._row("worst", norm, "all", int(np.sum(radii.upper > eps)), eps=eps)
             for method, upper in bounds.upper.items():
-                if eps == 0 or (norm, method, eps) in self.seconds:
-                    self._row("attacked", norm, method, int(np.sum(upper > eps)), eps=eps)
-            if bounds.lower:
+                if eps == 0 or method in unbounded or (norm, method, eps) in self.seconds:
+                    ran = ~np.isnan(upper)
+                    right = int(np.sum(upper[ran] > eps))
+                    images = int(ran.sum())
+                    self._row("attacked", norm, method, right, eps=eps, images=images)
+            if bounds.lower and eps < np.inf:
                 self._row("certified", norm, "all", int(np.sum(radii.lower >= eps)), eps=eps)
             for method, lower in bounds.lower.items():
                 if (norm, method, eps) in self.seconds:
@@ -222,16 +289,29 @@ class _Network:
 
     def _row(
         self, kind: Any, norm: str, method: str, correct: int, *,
-        eps: float | None = None, step: float | None = None,
+        eps: float | None = None, step: float | None = None, images: int | None = None,
     ) -> None:  # fmt: skip
         seconds = self.seconds.get((norm, method, np.nan if eps is None else eps))
         self.rows.append(
             Row(
                 split="test", seed=self.seed, norm=norm, eps=eps, step=step, method=method,
-                kind=kind, images=len(self.task.part.labels), correct=correct, seconds=seconds,
+                kind=kind, images=len(self.task.part.labels) if images is None else images,
+                correct=correct, seconds=seconds,
                 **self.task.about,
             )
         )  # fmt: skip
+
+
+def _told(
+    method: str, rounds: Generator[int, None, Stage]
+) -> Generator[tuple[int, str], None, Stage]:
+    """Say before each round how many images it runs on."""
+    while True:
+        try:
+            count = next(rounds)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        yield 0, f"{method} on {count} images"
 
 
 def _text(eps: float) -> str:
@@ -245,6 +325,9 @@ def _seconds_known(folder: RunFolder, seed: int) -> Seconds:
         return {}
     rows = rows[(rows.seed == seed) & rows.kind.isin(["attacked", "certified", "step"])]
     rows = rows[(rows.method != "all") & ~(rows.eps == 0)]
+    # A minimal attack is read at every radius, and has run at the infinite one.
+    once = np.array([method in MINIMAL for method in rows.method], bool)
+    rows = rows[~once | np.isinf(rows.eps)]
     return {
         (str(norm), str(method), float(eps)): float(seconds)
         for norm, method, eps, seconds in zip(
@@ -286,7 +369,8 @@ def _write(folder: RunFolder, networks: list[_Network]) -> None:
             key: value for key, value in new.items() if key not in totals
         }
     digest = hashlib.sha256((folder.path / "radii.npz").read_bytes()).hexdigest()
-    folder.update({"cells": timings, "swept": digest})
+    stages = {str(network.seed): network.staged for network in networks if network.staged}
+    folder.update({"cells": timings, "swept": digest} | ({"stages": stages} if stages else {}))
     # Rows last: a cell counts as done when its row stands.
     folder.add_rows(table([row for network in networks for row in network.rows]))
     shutil.rmtree(folder.path / "cells", ignore_errors=True)

@@ -1,13 +1,8 @@
-"""Threat models: which perturbations an attacker may add to one image.
-
-Everything here acts on a single flattened image. To batch, wrap the call in `jax.vmap`. The box
-[0, 1] is the attack's business; a ball knows only its norm.
-"""
+"""What a norm has to know."""
 
 import abc
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -45,64 +40,45 @@ class AbstractBall(eqx.Module):
     def sample(self, key: PRNGKeyArray, pixels: int, eps: Scalar) -> Image:
         """A uniformly random point of the ball."""
 
+    @abc.abstractmethod
+    def ascend(self, x: Image, gradient: Image, eps: Scalar) -> Image:
+        """The change that raises `gradient @ change` most, of all that ball and box allow.
 
-class Linf(AbstractBall):
-    """Every pixel may move by at most `eps`."""
+        Exact: where a pixel meets the end of its range, the others take over what it leaves of the
+        budget. A step that is clipped afterwards would lose it, and most pixels of a digit start at
+        an end.
 
-    @property
-    def name(self) -> str:
-        return "linf"
+        Args:
+            x: Where to start from, pixels in [0, 1].
+            gradient: What to ascend; its scale does not matter.
+            eps: Largest size of the change.
+        """
 
-    @property
-    def title(self) -> str:
-        return "Linf"
+    @abc.abstractmethod
+    def nearest(self, x: Image, gradient: Image, rise: Scalar) -> Image:
+        """The smallest change with `gradient @ change >= rise` that stays in the box.
 
-    def size(self, delta: Image) -> Scalar:
-        return jnp.max(jnp.abs(delta))
+        The exact projection on a half-space and the box; where they do not meet, the corner of the
+        box that comes closest.
 
-    def project(self, delta: Image, eps: Scalar) -> Image:
-        return jnp.clip(delta, -eps, eps)
-
-    def steepest(self, gradient: Image) -> Image:
-        return jnp.sign(gradient)
-
-    def sample(self, key: PRNGKeyArray, pixels: int, eps: Scalar) -> Image:
-        return eps * jax.random.uniform(key, (pixels,), minval=-1.0, maxval=1.0)
-
-
-class L2(AbstractBall):
-    """The whole image may move by at most `eps` in Euclidean distance."""
-
-    @property
-    def name(self) -> str:
-        return "l2"
-
-    @property
-    def title(self) -> str:
-        return "L2"
-
-    def size(self, delta: Image) -> Scalar:
-        return jnp.linalg.norm(delta)
-
-    def project(self, delta: Image, eps: Scalar) -> Image:
-        # The floor keeps 0/0 out when eps = 0 and `delta` is already zero.
-        return delta * jnp.minimum(1.0, eps / jnp.maximum(self.size(delta), 1e-12))
-
-    def steepest(self, gradient: Image) -> Image:
-        # Scaled by the largest entry first: squares of a gradient below 1e-19 underflow in float32,
-        # and the gradient of a confident network is often smaller than that.
-        largest = jnp.max(jnp.abs(gradient))
-        unit = gradient / jnp.where(largest > 0, largest, 1.0)
-        length = jnp.linalg.norm(unit)
-        return unit / jnp.where(length > 0, length, 1.0)
-
-    def sample(self, key: PRNGKeyArray, pixels: int, eps: Scalar) -> Image:
-        direction_key, radius_key = jax.random.split(key)
-        direction = self.steepest(jax.random.normal(direction_key, (pixels,)))
-        return eps * jax.random.uniform(radius_key) ** (1 / pixels) * direction
+        Args:
+            x: Where to start from, pixels in [0, 1].
+            gradient: Normal of the half-space; its scale together with that of `rise` is free.
+            rise: How much is wanted; nothing changes for 0 or less.
+        """
 
 
-BALLS: dict[str, AbstractBall] = {
-    "linf": Linf(),
-    "l2": L2(),
-}
+def room(x: Image, gradient: Image) -> Image:
+    """How far each pixel can move along `gradient` before it leaves [0, 1]."""
+    return jnp.where(gradient > 0, 1.0 - x, jnp.where(gradient < 0, x, 0.0)).clip(0.0, 1.0)
+
+
+def to_unit(gradient: Image) -> tuple[Image, Scalar]:
+    """`gradient` over its largest entry, and that entry, or 1 where all are 0.
+
+    Squares of a gradient below 1e-19 underflow in float32, and the gradient of a confident network
+    is often smaller than that.
+    """
+    largest = jnp.max(jnp.abs(gradient))
+    scale = jnp.where(largest > 0, largest, 1.0)
+    return gradient / scale, scale

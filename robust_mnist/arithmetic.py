@@ -110,3 +110,27 @@ def _size(array: Any, axes: Iterable[int]) -> int:
 def _add(counts: list[Counts | None]) -> Counts | None:
     known = [count for count in counts if count is not None]
     return sum(known, Counts()) if len(known) == len(counts) else None
+
+
+def passes(program: core.ClosedJaxpr, sizes: tuple[int, int]) -> tuple[float, float]:
+    """How often a program runs a network forward and backward, read off its first layer.
+
+    A pass forward multiplies the first weights with pixels; a pass backward ends in a product that
+    gives one number per pixel.
+
+    Args:
+        program: Of one image.
+        sizes: Pixels and width of the first layer, which have to differ.
+
+    Returns:
+        Passes forward and backward; NaN where they depend on the data.
+    """
+    found = products(program)
+    if found is None:
+        return math.nan, math.nan
+    pixels, width = sizes
+    cost = 2.0 * pixels * width
+    share = lambda chosen: sum(p.flops * n for p, n in found.items() if chosen(p)) / cost
+    return share(lambda p: p.inner == pixels), share(
+        lambda p: p.inner != pixels and pixels in (p.rows, p.columns)
+    )

@@ -1,0 +1,161 @@
+"""Spend the work where the bounds are still open."""
+
+import zlib
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Int64, PRNGKeyArray
+
+from robust_mnist.arithmetic import passes
+from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
+from robust_mnist.data import Part
+from robust_mnist.models import MLP, AbstractClassifier
+from robust_mnist.records import Radii
+from robust_mnist.sweep._bounds import Bounds, Cell, run_cell
+from robust_mnist.sweep._driver import Search
+
+
+# Images leave as they are settled; what is left is packed into programs of these sizes alone.
+SIZES = (1000, 200, 40)
+
+
+class Passes(NamedTuple):
+    """What one run of an attack on one image costs."""
+
+    forward: float
+    backward: float
+
+
+class Stage(NamedTuple):
+    """What one attack did to the bounds.
+
+    Attributes:
+        cell: The closest wrong images it found, as `Bounds.merge` takes them.
+        runs: Runs of the attack on an image.
+        passes: Cost of a run.
+    """
+
+    cell: Cell
+    runs: int
+    passes: Passes
+
+
+def control_sample(images: int, size: int, key: PRNGKeyArray) -> Int64[np.ndarray, " chosen"]:
+    """Places of the images that every method runs on, whatever is known of them; in order."""
+    drawn = jax.random.permutation(jax.random.fold_in(key, zlib.crc32(b"control")), images)
+    return np.sort(np.asarray(drawn[:size])).astype(np.int64)
+
+
+def cost(attack: Search, model: AbstractClassifier) -> Passes:
+    """Passes through the network that a run on one image takes; NaN for other than an MLP."""
+    if not isinstance(model, MLP):
+        return Passes(float("nan"), float("nan"))
+    width, pixels = model.layers[0].weight.shape
+
+    def run(x: Any, y: Any, key: Any) -> Any:
+        if isinstance(attack, AbstractMinimalAttack):
+            return attack(model, x, y, key=key)
+        return attack(model, x, y, eps=jnp.ones(()), key=key)
+
+    program = jax.make_jaxpr(run)(jnp.zeros(pixels), jnp.zeros((), jnp.int32), jax.random.key(0))
+    return Passes(*passes(program, (pixels, width)))
+
+
+def still_open(bounds: Bounds, gap: float) -> Bool[np.ndarray, " images"]:
+    """Which images have bounds that lie further apart than `gap`."""
+    radii = bounds.radii
+    return (radii.upper > 0) & (radii.upper - np.maximum(radii.lower, 0.0) > gap)
+
+
+def run_stage(
+    model: AbstractClassifier,
+    part: Part,
+    bounds: Bounds,
+    method: str,
+    *,
+    gap: float,
+    largest: float,
+    key: PRNGKeyArray,
+) -> Generator[int, None, Stage]:
+    """Run one attack on the images whose bounds are open, until it cannot improve them.
+
+    A minimal attack runs once. A ball attack runs at `gap` below the closest wrong image known;
+    where it succeeds, again further below that, by twice as much each time, so that a radius that
+    was far off is found in few runs and one that was right is left after a single one. A break at
+    some radius settles all larger ones, so nothing else has to be tried.
+
+    Args:
+        model: Classifier under attack.
+        part: All images.
+        bounds: What is known of them; the stage's finds are merged into it.
+        method: Name of an attack.
+        gap: Difference of bounds that is small enough.
+        largest: Radius to try where no wrong image is known.
+        key: Randomness of the sweep.
+
+    Yields:
+        Images that the next round runs on.
+
+    Returns:
+        What the attack did.
+    """
+    attack = ATTACKS[method]
+    assert isinstance(attack, Search)
+    minimal = isinstance(attack, AbstractMinimalAttack)
+    places = np.flatnonzero(still_open(bounds, gap))
+    step = np.full(len(places), gap)
+    first, runs, close, nonfinite = bounds.radii, 0, 0, 0
+    while True:
+        upper, lower = bounds.radii.upper[places], bounds.radii.lower[places]
+        eps = np.where(np.isfinite(upper), upper - step, largest)
+        # What a certificate excludes needs no attack.
+        worth = eps > np.maximum(lower, 0.0)
+        places, step, eps, upper = places[worth], step[worth], eps[worth], upper[worth]
+        if not places.size:
+            break
+        yield len(places)
+        for at, size in _packed(len(places)):
+            # The last image fills up what is missing of a program's size.
+            whole = lambda values, at=at, size=size: np.pad(
+                values[at], (0, -len(values[at]) % size), mode="edge"
+            )
+            radius = np.inf if minimal else whole(eps)
+            cell = run_cell(model, part, bounds, method, radius, key, at=whole(places), chunk=size)
+            bounds.merge(method, np.inf, cell, credit=False)
+            close, nonfinite = close + int(cell["close"]), nonfinite + int(cell["nonfinite"])
+        runs += len(places)
+        if minimal:
+            break
+        better = bounds.radii.upper[places] < upper
+        places, step = places[better], 2 * step[better]
+    return Stage(_difference(first, bounds, close, nonfinite), runs, cost(attack, model))
+
+
+def _packed(count: int) -> Iterator[tuple[slice, int]]:
+    """Slices of `count` images and the static size of the program for each."""
+    start = 0
+    for size in SIZES:
+        whole = count if size == SIZES[-1] else start + (count - start) // size * size
+        if whole > start:
+            yield slice(start, whole), size
+        start = whole
+
+
+def _difference(before: Radii, bounds: Bounds, close: int, nonfinite: int) -> Cell:
+    """What the stage as a whole has changed, as one cell."""
+    after = bounds.radii
+    changed = (after.upper != before.upper) | (after.method != before.method)
+    improved = np.flatnonzero(changed)
+    return {
+        "size": np.where(changed, after.upper, np.inf),
+        "own": np.full(len(changed), np.nan),
+        "reached": np.where(changed, after.reached, -1),
+        "broken": np.zeros(len(changed), bool),
+        "improved": improved,
+        "witness": bounds.witness[improved],
+        "close": np.asarray(close),
+        "nonfinite": np.asarray(nonfinite),
+    }

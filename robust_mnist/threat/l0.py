@@ -1,0 +1,58 @@
+"""The number of pixels that change."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from robust_mnist.threat._base import AbstractBall, Image, Scalar, room, to_unit
+
+
+class L0(AbstractBall):
+    """Up to `eps` pixels may change, each as far as the box allows."""
+
+    @property
+    def name(self) -> str:
+        return "l0"
+
+    @property
+    def title(self) -> str:
+        return "L0"
+
+    def size(self, delta: Image) -> Scalar:
+        return jnp.sum(delta != 0).astype(delta.dtype)
+
+    def project(self, delta: Image, eps: Scalar) -> Image:
+        return jnp.where(_rank(jnp.abs(delta)) < jnp.floor(eps), delta, 0.0)
+
+    def steepest(self, gradient: Image) -> Image:
+        # One pixel, by as much as black and white differ.
+        at = jnp.argmax(jnp.abs(gradient))
+        return jnp.zeros_like(gradient).at[at].set(jnp.sign(gradient[at]))
+
+    def sample(self, key: PRNGKeyArray, pixels: int, eps: Scalar) -> Image:
+        """Random pixels change by random amounts of at most 1."""
+        which_key, size_key = jax.random.split(key)
+        change = jax.random.uniform(size_key, (pixels,), minval=-1.0, maxval=1.0)
+        order = _rank(jax.random.uniform(which_key, (pixels,)))
+        return jnp.where(order < jnp.floor(eps), change, 0.0)
+
+    def ascend(self, x: Image, gradient: Image, eps: Scalar) -> Image:
+        unit, _ = to_unit(gradient)
+        limit = room(x, unit)
+        gain = jnp.abs(unit) * limit
+        return jnp.sign(unit) * jnp.where(_rank(gain) < jnp.floor(eps), limit, 0.0)
+
+    def nearest(self, x: Image, gradient: Image, rise: Scalar) -> Image:
+        unit, scale = to_unit(gradient)
+        limit, wanted = room(x, unit), rise / scale
+        gain = jnp.abs(unit) * limit
+        order = jnp.argsort(gain, descending=True)
+        falling = gain[order]
+        before = jnp.zeros_like(gain).at[order].set(jnp.cumsum(falling) - falling)
+        return jnp.sign(unit) * jnp.where((before < wanted) & (gain > 0), limit, 0.0)
+
+
+def _rank(values: Image) -> Image:
+    """Place of each value when the largest comes first; the first of equal ones comes first."""
+    order = jnp.argsort(values, descending=True, stable=True)
+    return jnp.zeros_like(values).at[order].set(jnp.arange(order.size, dtype=values.dtype))

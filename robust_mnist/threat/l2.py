@@ -1,0 +1,57 @@
+"""Euclidean distance."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from robust_mnist.threat._base import AbstractBall, Image, Scalar, room, to_unit
+from robust_mnist.threat._climb import climb, fill
+
+
+class L2(AbstractBall):
+    """The whole image may move by at most `eps` in Euclidean distance."""
+
+    @property
+    def name(self) -> str:
+        return "l2"
+
+    @property
+    def title(self) -> str:
+        return "L2"
+
+    def size(self, delta: Image) -> Scalar:
+        return jnp.linalg.norm(delta)
+
+    def project(self, delta: Image, eps: Scalar) -> Image:
+        # The floor keeps 0/0 out when eps = 0 and `delta` is already zero.
+        return delta * jnp.minimum(1.0, eps / jnp.maximum(self.size(delta), 1e-12))
+
+    def steepest(self, gradient: Image) -> Image:
+        unit, _ = to_unit(gradient)
+        length = jnp.linalg.norm(unit)
+        return unit / jnp.where(length > 0, length, 1.0)
+
+    def sample(self, key: PRNGKeyArray, pixels: int, eps: Scalar) -> Image:
+        direction_key, radius_key = jax.random.split(key)
+        direction = self.steepest(jax.random.normal(direction_key, (pixels,)))
+        return eps * jax.random.uniform(radius_key) ** (1 / pixels) * direction
+
+    def ascend(self, x: Image, gradient: Image, eps: Scalar) -> Image:
+        unit, _ = to_unit(gradient)
+        weight, limit = jnp.abs(unit), room(x, unit)
+
+        def lengthen(t: Scalar) -> Scalar:
+            # What the pixels at their ends leave of the budget goes to the others.
+            full = t * weight >= limit
+            left = eps**2 - jnp.sum(jnp.where(full, limit**2, 0.0))
+            free = jnp.sum(jnp.where(full, 0.0, weight**2))
+            longer = jnp.sqrt(jnp.maximum(left, 0.0) / jnp.where(free > 0, free, 1.0))
+            return jnp.where(free > 0, longer, t)
+
+        scale = climb(lengthen, jnp.zeros_like(eps))
+        return jnp.sign(unit) * jnp.minimum(scale * weight, limit)
+
+    def nearest(self, x: Image, gradient: Image, rise: Scalar) -> Image:
+        unit, scale = to_unit(gradient)
+        weight = jnp.abs(unit)
+        return jnp.sign(unit) * fill(weight, weight, room(x, unit), rise / scale)

@@ -1,0 +1,136 @@
+"""A published name is held to the published settings, and APGD to a second writing of its rules."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import grey_images, network, predicted
+
+from robust_mnist.attacks import (
+    APGD,
+    ATTACKS,
+    DDN,
+    DLR,
+    EAD,
+    FABT,
+    FMN,
+    MIFGSM,
+    CarliniWagner,
+    CrossEntropy,
+    DeepFool,
+    Square,
+    TargetedDLR,
+)
+from robust_mnist.threat import L2, Linf
+
+
+NORMS = ("linf", "l2")
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_apgd_has_the_settings_of_autoattack(norm):
+    ce, dlr, targeted = (ATTACKS[f"apgd100-{name}-{norm}"] for name in ("ce", "dlr", "targeted"))
+    assert isinstance(ce.loss, CrossEntropy)
+    assert isinstance(dlr.loss, DLR)
+    assert (targeted.targets, targeted.toward) == (9, TargetedDLR)
+    for attack in (ce, dlr, targeted.attack):
+        assert isinstance(attack, APGD)
+        assert (attack.steps, attack.rho, attack.ball.name) == (100, 0.75, norm)
+        # Checkpoints after these iterations, in the authors' code.
+        assert np.cumsum(attack.windows()).tolist() == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_fab_has_the_settings_of_autoattack(norm):
+    attack = ATTACKS[f"fab100-targeted-{norm}"]
+    assert isinstance(attack, FABT)
+    settings = (attack.steps, attack.targets, attack.alpha_max, attack.eta, attack.beta)
+    assert settings == (100, 9, 0.1, 1.05, 0.9)
+
+
+def test_square_has_the_settings_of_autoattack():
+    for norm, ends in (("linf", [25, 18, 13, 9, 6, 4, 3, 2]), ("l2", [25, 19, 13, 9, 7, 5, 3, 3])):
+        attack = ATTACKS[f"square5000-{norm}"]
+        assert isinstance(attack, Square)
+        assert (attack.queries, attack.p_init, attack.rescale) == (5000, 0.8, False)
+        # The side falls after these queries, on the scale of 10,000; 5,000 end at p / 128.
+        sides = attack.sides(28)
+        assert [sides[query] for query in (0, 11, 51, 201, 501, 1001, 2001, 4001)] == ends
+        assert [sides[query] for query in (10, 50, 200, 500, 1000, 2000, 4000)] == ends[:-1]
+    stretched = Square(queries=1000, rescale=True).sides(28)
+    assert (stretched[0], stretched[2], stretched[-1]) == (25, 18, 1)
+
+
+def test_minimal_attacks_default_to_what_their_authors_used():
+    assert (DDN().steps, DDN().init_eps, DDN().gamma) == (100, 1.0, 0.05)
+    assert isinstance(DDN().loss, CrossEntropy)
+    assert (FMN().steps, FMN().alpha, FMN().gamma) == (100, 1.0, 0.05)
+    assert (DeepFool().steps, DeepFool().overshoot) == (50, 0.02)
+    carlini = CarliniWagner()
+    assert (carlini.searches, carlini.steps, carlini.learning_rate) == (9, 10_000, 0.01)
+    assert (carlini.init_weight, carlini.confidence) == (1e-3, 0.0)
+    elastic = EAD()
+    assert (elastic.searches, elastic.steps, elastic.learning_rate) == (9, 10_000, 0.01)
+    assert (elastic.init_weight, elastic.regularization) == (1e-3, 0.01)
+    assert (MIFGSM().steps, MIFGSM().decay) == (10, 1.0)
+
+
+def apgd_again(gradient, value, is_wrong, start, x, eps, norm):
+    """The rules of APGD in plain loops over lists, for 100 steps, in float64."""
+
+    def project(z):
+        delta = z - x
+        if norm == "linf":
+            return np.clip(np.clip(z, x - eps, x + eps), 0, 1)
+        length = np.linalg.norm(delta)
+        return np.clip(x + delta / max(length, 1e-12) * min(eps, length), 0, 1)
+
+    def direction(g):
+        return np.sign(g) if norm == "linf" else g / (np.linalg.norm(g) + 1e-300)
+
+    z, before, step = start.copy(), start.copy(), 2 * eps
+    losses = [0.0] * 100  # the entry at -1 is read before it is written
+    best, best_value, best_gradient = z, value(z), gradient(z)
+    current = best_gradient
+    wrong = z if is_wrong(z) else None
+    window, counter, last_value, reduced = 22, 0, best_value, True
+    for i in range(100):
+        share = 0.75 if i else 1.0
+        aim = project(z + step * direction(current))
+        z, before = project(z + share * (aim - z) + (1 - share) * (z - before)), z
+        current, losses[i] = gradient(z), value(z)
+        if is_wrong(z):
+            wrong = z
+        if losses[i] > best_value:
+            best, best_value, best_gradient = z, losses[i], current
+        counter += 1
+        if counter == window:
+            rises = sum(losses[i - k] > losses[i - k - 1] for k in range(window))
+            halve = rises <= 0.75 * window or (not reduced and last_value >= best_value)
+            reduced, last_value = halve, best_value
+            if halve:
+                step, z, current = step / 2, best, best_gradient
+            window, counter = max(window - 3, 6), 0
+    return best if wrong is None else wrong
+
+
+@pytest.mark.parametrize(("ball", "eps"), [(Linf(), 0.02), (L2(), 0.15)], ids=["linf", "l2"])
+@pytest.mark.parametrize("loss", [CrossEntropy(), DLR()], ids=["ce", "dlr"])
+def test_apgd_takes_the_very_steps_of_its_rules(ball, eps, loss, getkey):
+    with jax.enable_x64(True):
+        wide = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
+        model, images = network(getkey()), grey_images(getkey(), 4)
+        labels, model, attack = predicted(model, images), wide(model), APGD(ball, loss)
+        for image, label in zip(images, labels, strict=True):
+            x, y, key = jnp.asarray(image / 255.0), jnp.asarray(int(label), jnp.int32), getkey()
+            found = attack(model, x, y, eps=jnp.asarray(eps), key=key)
+            value = jax.jit(lambda z, y=y: loss(model(z), y))
+            slope = jax.jit(jax.grad(value))
+            again = apgd_again(
+                gradient=lambda z, f=slope: np.asarray(f(z)),
+                value=lambda z, f=value: float(f(z)),
+                is_wrong=lambda z, y=y: int(jnp.argmax(model(jnp.asarray(z)))) != int(y),
+                start=np.clip(np.asarray(x + eps * attack._draw(key, 64)), 0, 1),
+                x=np.asarray(x), eps=eps, norm=ball.name,
+            )  # fmt: skip
+            assert np.allclose(found, again, atol=1e-9)

@@ -1,0 +1,250 @@
+"""The scheduler spends work where the bounds are open, and says what it spent."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import Affine, exact_radius, grey_images, network, predicted
+
+from robust_mnist.attacks import ATTACKS
+from robust_mnist.clock import stopwatch
+from robust_mnist.config import PRESETS, Preset, SweepSettings
+from robust_mnist.console import Console
+from robust_mnist.data import Part
+from robust_mnist.data.pixels import to_float
+from robust_mnist.errors import InputError
+from robust_mnist.records import Radii, RunFolder
+from robust_mnist.sweep import Bounds, Task, _methods, _schedule, plan, sweep_run
+from robust_mnist.sweep._schedule import control_sample, cost, run_stage, still_open
+
+
+ABOUT = {"dataset": "toy", "model": "mlp", "objective": "none", "accelerator": "cpu"}
+SMALL = Preset(
+    control={"linf": ("fgsm-linf", "fmn100-linf"), "l2": ("fgm-l2",)},
+    stages={"linf": ("fmn100-linf", "pgd40-linf"), "l2": ("ddn100-l2",)},
+)
+
+
+@pytest.fixture
+def part(getkey):
+    images = grey_images(getkey(), 24)
+    return Part(images, np.zeros(24, np.uint8), np.arange(100, 124))
+
+
+@pytest.fixture
+def model(getkey):
+    return network(getkey())
+
+
+@pytest.fixture
+def right(model, part):
+    """The same images, labelled by the model but for two clean mistakes."""
+    labels = predicted(model, part.images)
+    labels[:2] = (labels[:2] + 1) % 10
+    return dataclasses.replace(part, labels=labels)
+
+
+def stage(model, part, bounds, method, gap=1e-3, largest=0.3):
+    rounds = run_stage(model, part, bounds, method, gap=gap, largest=largest, key=jax.random.key(0))
+    while True:
+        try:
+            next(rounds)
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_stage_only_tightens_and_leaves_what_is_settled(model, right):
+    bounds = Bounds.clean(model, right, "linf")
+    for method in ("fmn100-linf", "pgd40-linf", "fab100-targeted-linf"):
+        before = bounds.radii.upper.copy()
+        found = stage(model, right, bounds, method)
+        assert np.all(bounds.radii.upper <= before)
+        assert np.all(bounds.radii.upper[:2] == 0)
+        assert found.runs <= 10 * 22
+        changed = bounds.radii.upper < before
+        assert np.array_equal(np.flatnonzero(changed), found.cell["improved"])
+        assert set(bounds.radii.method[changed]) <= {method}
+    # No method is credited with images that were chosen for what others had found.
+    assert bounds.upper == {}
+
+
+def test_a_ball_attack_finds_the_exact_radius_of_an_affine_classifier(getkey):
+    model = Affine(30 * jax.random.normal(getkey(), (10, 64)), jnp.zeros(10))
+    images = grey_images(getkey(), 12)
+    part = Part(images, predicted(model, images), np.arange(12))
+    bounds = Bounds.clean(model, part, "linf")
+    stage(model, part, bounds, "pgd20-targeted-linf", gap=1e-5, largest=1.0)
+    exact = [
+        exact_radius("linf", model, x, y)
+        for x, y in zip(to_float(images), part.labels, strict=True)
+    ]
+    assert np.allclose(bounds.radii.upper, exact, rtol=1e-3)
+
+
+def test_what_a_certificate_closes_is_not_attacked(model, right):
+    bounds = Bounds.clean(model, right, "linf")
+    stage(model, right, bounds, "fmn100-linf")
+    proven = np.where(np.arange(24) < 12, np.maximum(bounds.radii.upper - 5e-4, 0), -np.inf)
+    proven = np.where(bounds.radii.upper > 0, proven, -np.inf)
+    bounds.radii = bounds.radii.merge(Radii.certified("linf", "oracle", proven))
+    assert not still_open(bounds, 1e-3)[:12].any()
+    assert stage(model, right, bounds, "pgd40-linf").runs <= 10 * 12
+
+
+def test_images_are_packed_into_three_sizes_and_no_program_is_compiled_twice(
+    model, right, monkeypatch
+):
+    monkeypatch.setattr(_schedule, "SIZES", (8, 4, 2))
+    assert [(s.start, s.stop, size) for s, size in _schedule._packed(23)] == [
+        (0, 16, 8), (16, 20, 4), (20, 23, 2),
+    ]  # fmt: skip
+    assert [size for _, size in _schedule._packed(3)] == [2]
+    many = Part(*(np.concatenate([a, a])[:45] for a in dataclasses.astuple(right)))
+    many = dataclasses.replace(many, ids=np.arange(45))
+    with stopwatch() as first:
+        stage(model, many, Bounds.clean(model, many, "linf"), "pgd40-linf", gap=1e-4)
+    with stopwatch() as second:
+        stage(model, many, Bounds.clean(model, many, "linf"), "pgd40-linf", gap=2e-4)
+    assert second.compilations == 0
+    # Search and decision for each size.
+    assert first.compilations <= 2 * 3 + 2
+
+
+def test_bounds_do_not_depend_on_how_images_are_packed(model, right, monkeypatch):
+    def radii():
+        bounds = Bounds.clean(model, right, "linf")
+        stage(model, right, bounds, "pgd40-linf", gap=1e-3)
+        return bounds.radii.upper
+
+    whole = radii()
+    monkeypatch.setattr(_schedule, "SIZES", (8, 4, 2))
+    assert np.allclose(radii(), whole, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "forward", "backward"),
+    [
+        ("fgsm-linf", 1, 1),
+        ("pgd40-linf", 42, 40),
+        ("apgd100-ce-linf", 101, 101),
+        ("fmn100-linf", 101, 100),
+        ("square1000-linf", 1001, 0),
+        # Every step towards a class looks at the plane, and then at where it led.
+        ("fab10-targeted-linf", 1 + 9 * 20, 9 * 10),
+        ("deepfool50-linf", 50, 500),
+    ],
+)
+def test_passes_are_counted(name, forward, backward, getkey):
+    model = network(getkey(), sizes=(64, 30, 20, 10))
+    assert cost(ATTACKS[name], model) == (forward, backward)
+
+
+def test_the_control_sample_is_drawn_by_key_and_in_order():
+    sample = control_sample(100, 20, jax.random.key(0))
+    assert len(set(sample.tolist())) == 20
+    assert np.all(np.diff(sample) > 0)
+    assert np.array_equal(sample, control_sample(100, 20, jax.random.key(0)))
+    assert not np.array_equal(sample, control_sample(100, 20, jax.random.key(1)))
+
+
+# --- in a run -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setitem(PRESETS, "quick", SMALL)
+    monkeypatch.setattr(_methods, "CONTROL_IMAGES", 10)
+
+
+def task(tmp_path, part, name="run", **settings):
+    folder = RunFolder(tmp_path / name)
+    folder.update({"settings": {"seed": 0, "seeds": 1}})
+    given = SweepSettings(preset="quick", **settings)
+    return Task(folder, part, plan(given, "tanh"), given.attack_seed, ABOUT)
+
+
+@pytest.mark.usefixtures("small")
+def test_single_methods_speak_of_the_control_sample_and_the_worst_case_of_all(
+    tmp_path, model, right
+):
+    job = task(tmp_path, right)
+    assert sweep_run(job, {0: model}, Console(quiet=True))
+    rows = job.folder.rows()
+    assert set(rows[rows.kind.isin(["attacked", "step"])].images) == {10}
+    assert set(rows[rows.kind.isin(["worst", "certified", "clean"])].images) == {24}
+    arrays = job.folder.arrays("radii")
+    own = arrays["upper/linf/fmn100-linf"]
+    assert np.isnan(own).sum() == 14
+    chosen = ~np.isnan(own)
+    assert np.all(arrays["upper/linf"][chosen] <= own[chosen])
+    # A minimal attack is read at every radius.
+    grid = set(rows[rows.kind == "worst"].eps)
+    assert {0.0, 0.02} <= set(rows[rows.method == "fmn100-linf"].eps) & grid
+    assert np.isfinite(arrays["upper/linf"]).all()
+    assert job.folder.info()["stages"]["0"] == [
+        "linf/fmn100-linf", "linf/pgd40-linf", "l2/ddn100-l2",
+    ]  # fmt: skip
+    totals = job.folder.info()["cells"]["linf/fmn100-linf, scheduled"]
+    assert totals["runs"] <= 22
+    assert totals["forward"] == 101 * totals["runs"]
+    assert not sweep_run(job, {0: model}, Console(quiet=True))
+
+
+@pytest.mark.usefixtures("small")
+def test_a_schedule_cut_short_goes_on_where_it_was(tmp_path, model, right, monkeypatch):
+    from robust_mnist.sweep import _sweep
+
+    whole = task(tmp_path, right, "whole")
+    sweep_run(whole, {0: model}, Console(quiet=True))
+    ran, real = [], _sweep.run_stage
+
+    def dies_at_the_second(model, part, bounds, method, **rest):
+        if len(ran) == 1:
+            raise KeyboardInterrupt
+        ran.append(method)
+        return real(model, part, bounds, method, **rest)
+
+    job = task(tmp_path, right, "killed")
+    monkeypatch.setattr(_sweep, "run_stage", dies_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(job, {0: model}, Console(quiet=True))
+    monkeypatch.setattr(_sweep, "run_stage", real)
+    sweep_run(job, {0: model}, Console(quiet=True))
+    assert ran == ["fmn100-linf"]
+    ours, theirs = job.folder.arrays("radii"), whole.folder.arrays("radii")
+    for key, array in theirs.items():
+        assert np.array_equal(ours[key], array, equal_nan=array.dtype.kind == "f"), key
+
+
+@pytest.mark.usefixtures("small")
+def test_a_preset_adds_to_a_grid(tmp_path, model, right):
+    folder = RunFolder(tmp_path / "run")
+    folder.update({"settings": {"seed": 0, "seeds": 1}})
+    given = SweepSettings(norm=("linf",), eps=(0.02,), methods=("fgsm-linf",))
+    grid = Task(folder, right, plan(given, "tanh"), 0, ABOUT)
+    sweep_run(grid, {0: model}, Console(quiet=True))
+    before = folder.arrays("radii")["upper/linf"]
+    sweep_run(task(tmp_path, right, norm=("linf",)), {0: model}, Console(quiet=True))
+    assert np.all(folder.arrays("radii")["upper/linf"] <= before)
+    rows = folder.rows()
+    assert set(rows[(rows.method == "fgsm-linf") & (rows.kind == "attacked")].images) == {24}
+
+
+def test_requests_that_make_no_sense_are_refused():
+    with pytest.raises(InputError, match="--methods belong to --preset grid"):
+        SweepSettings(preset="quick", methods=("fgsm-linf",))
+    with pytest.raises(InputError, match="knows the norms linf, l2, got l1"):
+        plan(SweepSettings(preset="quick", norm=("l1",)), "tanh")
+    with pytest.raises(InputError, match="--tolerance must be finite and at least 0, got -1"):
+        SweepSettings(preset="quick", tolerance=-1.0)
+    with pytest.raises(InputError, match="--preset"):
+        SweepSettings(preset="fast")  # type: ignore[arg-type]
+
+
+def test_presets_name_methods_that_exist_in_their_norm():
+    for preset in PRESETS.values():
+        for norm in preset.stages:
+            for method in (*preset.control[norm], *preset.stages[norm]):
+                assert ATTACKS[method].ball.name == norm
