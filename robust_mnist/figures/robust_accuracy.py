@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -132,7 +133,7 @@ def _draw_methods(axes: Axes, records: Records, norm: str, end: float) -> None:
     for method, group in rows.groupby("method"):
         _draw_method(axes, str(method), alone, end)
         by_eps = group.groupby("eps")[["accuracy", "low", "high"]].mean()
-        if group["seed"].nunique() > 1:
+        if len(set(group["seed"])) > 1:
             spread = group.groupby("eps")["accuracy"].agg(["min", "max"])
             by_eps["low"], by_eps["high"] = spread["min"], spread["max"]
             error = "mean, lowest and highest network"
@@ -142,14 +143,21 @@ def _draw_methods(axes: Axes, records: Records, norm: str, end: float) -> None:
         axes.errorbar(
             by_eps.index, by_eps["accuracy"], yerr=np.maximum(ends, 0.0), fmt="o", markersize=3.5,
             color=_style.method_color(str(method)), capsize=2, linewidth=1.0,
-            label=f"{method} alone, {error}",
+            label=f"{method} alone, {_sample(group, records)}{error}",
         )  # fmt: skip
+
+
+def _sample(group: pd.DataFrame, records: Records) -> str:
+    """The number of images a method ran on, where these are not all."""
+    images = int(group["images"].max())
+    return "" if images == records.info["data"]["test"] else f"{images:,} images, "
 
 
 def _draw_method(axes: Axes, method: str, alone: Mapping[str, np.ndarray], end: float) -> None:
     if method not in alone:
         return
-    over = _curves.spread(list(alone[method]), end)
+    ran = [upper[~np.isnan(upper)] for upper in alone[method]]
+    over = _curves.spread(ran, end)
     _curves.Staircase(over.x, over.mean).draw(
         axes, color=_style.method_color(method), label=f"_{method}", linewidth=1.0, alpha=0.8
     )

@@ -29,11 +29,14 @@ def draw(records: Records) -> Figure | None:
     _style.heading(
         figure,
         "Accuracy after one step, against the size of the step",
-        _style.counted(
-            records, f"{steps['images'].iloc[0]:,} {_style.dataset(records)} test images, clipped"
-        ),
+        _style.counted(records, f"{_images(steps)} {_style.dataset(records)} test images, clipped"),
     )
     return figure
+
+
+def _images(steps: pd.DataFrame) -> str:
+    """How many images the panels show; one with a ball may be on a sample."""
+    return " or ".join(f"{count:,}" for count in sorted(steps["images"].unique()))
 
 
 def _panel(axes: Axes, records: Records, method: str, norm: str, group: pd.DataFrame) -> None:

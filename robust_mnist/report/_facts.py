@@ -58,8 +58,9 @@ def _sweep(records: Records) -> dict[str, Any]:
 def timings(records: Records) -> list[list[str]]:
     """Rows of the table of timings.
 
-    Each holds what was done, its seconds, those of compilation, images per second, and how many
-    decisions fell within 1e-4 of a tie or were not finite.
+    Each holds what was done, its seconds, those of compilation, images per second, how many
+    decisions fell within 1e-4 of a tie or were not finite, and of a scheduled attack the passes
+    forward and backward per image of the test set.
     """
     info = records.info
     parts = {"training": info["training"]} if "training" in info else {}
@@ -69,9 +70,15 @@ def timings(records: Records) -> list[list[str]]:
             f"{part['seconds']:,.1f}",
             f"{part['compile_seconds']:,.1f}",
             *(_count(part.get(n)) for n in ("images_per_second", "close", "nonfinite")),
+            *(_per_image(part.get(n), info) for n in ("forward", "backward")),
         ]
         for name, part in (parts | info.get("cells", {})).items()
     ]
+
+
+def _per_image(total: float | None, info: Mapping[str, Any]) -> str:
+    networks = len(info.get("models", {})) or 1
+    return "" if total is None else f"{total / info['data']['test'] / networks:,.1f}"
 
 
 def _count(value: float | None) -> str:

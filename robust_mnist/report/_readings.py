@@ -118,7 +118,11 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
         sorted(method for kind, method in found if kind == wanted and method != "all")
         for wanted in ("attacked", "certified")
     )
-    columns = [(method, "attacked", method) for method in attacks]
+    every = int(rows["images"].max())
+    ran = rows[rows["kind"] == "attacked"].groupby("method")["images"].max()
+    # A method that ran on a sample says so.
+    name = lambda method: method if ran[method] == every else f"{method} on {ran[method]:,}"
+    columns = [(name(method), "attacked", method) for method in attacks]
     columns.append((MERGED["worst"], "worst", "all"))
     if len(certifiers) > 1:
         columns += [(method, "certified", method) for method in certifiers]

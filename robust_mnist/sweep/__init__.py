@@ -19,5 +19,12 @@ from robust_mnist.sweep._panels import (
     lab_panel as lab_panel,
     sample_panels as sample_panels,
 )
+from robust_mnist.sweep._schedule import (
+    Passes as Passes,
+    Stage as Stage,
+    control_sample as control_sample,
+    cost as cost,
+    run_stage as run_stage,
+)
 from robust_mnist.sweep._steps import smallest_step as smallest_step, step_sweep as step_sweep
 from robust_mnist.sweep._sweep import Task as Task, sweep_run as sweep_run
