@@ -78,7 +78,10 @@ def complaint(result):
         (["run", "--epochs", "0"], "--epochs must be at least 1, got 0"),
         (["run", "--epochs", "many"], "--epochs takes a whole number, got 'many'$"),
         (["run", "--delta", "tiny"], "--delta takes a number, got 'tiny'$"),
-        (["run", "--norm", "linff"], "--norm takes linf or l2, got 'linff'; did you mean 'linf'"),
+        (
+            ["run", "--norm", "linff"],
+            "--norm takes linf or l2 or l1 or l0, got 'linff'; did you mean 'linf'",
+        ),
         (["run", "--out", ""], "--out needs a name, got ''"),
         (["train", "--run", ""], "--run needs a name, got ''"),
         (["report", ""], "needs the names of runs"),
@@ -116,7 +119,10 @@ def test_a_mistake_in_flags_is_one_line_and_exit_code_2(run, words, said):
 def test_a_mistake_reads_the_same_however_wide_the_terminal_is(run, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     said = complaint(run("run", "--norm", "linff"))
-    assert said == "robust-mnist: --norm takes linf or l2, got 'linff'; did you mean 'linf'?"
+    assert (
+        said
+        == "robust-mnist: --norm takes linf or l2 or l1 or l0, got 'linff'; did you mean 'linf'?"
+    )
 
 
 def test_help_and_mistakes_in_flags_and_data_never_import_jax():

@@ -64,7 +64,10 @@ def test_a_stage_only_tightens_and_leaves_what_is_settled(model, right):
         assert np.all(bounds.radii.upper[:2] == 0)
         assert found.runs <= 10 * 22
         changed = bounds.radii.upper < before
-        assert np.array_equal(np.flatnonzero(changed), found.cell["improved"])
+        # Beside these only ties, which go to the alphabetically first method.
+        improved = np.isin(np.arange(24), found.cell["improved"])
+        assert np.all(improved[changed])
+        assert np.array_equal(bounds.radii.upper[~changed], before[~changed])
         assert set(bounds.radii.method[changed]) <= {method}
     # No method is credited with images that were chosen for what others had found.
     assert bounds.upper == {}
@@ -172,7 +175,8 @@ def test_single_methods_speak_of_the_control_sample_and_the_worst_case_of_all(
     job = task(tmp_path, right)
     assert sweep_run(job, {0: model}, Console(quiet=True))
     rows = job.folder.rows()
-    assert set(rows[rows.kind.isin(["attacked", "step"])].images) == {10}
+    alone = rows[rows.kind.isin(["attacked", "step"]) & (rows.norm != "")]
+    assert set(alone.images) == {10}
     assert set(rows[rows.kind.isin(["worst", "certified", "clean"])].images) == {24}
     arrays = job.folder.arrays("radii")
     own = arrays["upper/linf/fmn100-linf"]
@@ -239,8 +243,6 @@ def test_requests_that_make_no_sense_are_refused():
         plan(SweepSettings(preset="quick", norm=("l1",)), "tanh")
     with pytest.raises(InputError, match="--tolerance must be finite and at least 0, got -1"):
         SweepSettings(preset="quick", tolerance=-1.0)
-    with pytest.raises(InputError, match="--preset"):
-        SweepSettings(preset="fast")  # type: ignore[arg-type]
 
 
 def test_presets_name_methods_that_exist_in_their_norm():

@@ -115,11 +115,11 @@ def test_a_killed_sweep_repeats_only_what_was_in_flight(tmp_path, networks, part
 
     ran, real = [], _sweep.run_cell
 
-    def dies_at_the_fourth(model, images, bounds, method, eps, key):
+    def dies_at_the_fourth(model, images, bounds, method, eps, key, **rest):
         if len(ran) == 3:
             raise KeyboardInterrupt
         ran.append((method, eps))
-        return real(model, images, bounds, method, eps, key)
+        return real(model, images, bounds, method, eps, key, **rest)
 
     job = task(tmp_path, part, "killed", **LINF)
     monkeypatch.setattr(_sweep, "run_cell", dies_at_the_fourth)
@@ -127,9 +127,9 @@ def test_a_killed_sweep_repeats_only_what_was_in_flight(tmp_path, networks, part
         sweep_run(job, {0: networks[0]}, QUIET)
     assert len(list((job.folder.path / "cells").rglob("*.npz"))) == 3
 
-    def counted(*args):
+    def counted(*args, **rest):
         ran.append(args[3:5])
-        return real(*args)
+        return real(*args, **rest)
 
     monkeypatch.setattr(_sweep, "run_cell", counted)
     sweep_run(job, {0: networks[0]}, QUIET)
@@ -178,11 +178,11 @@ def stop_after(monkeypatch, count):
 
     ran, real = [], _sweep.run_cell
 
-    def dies(*args):
+    def dies(*args, **rest):
         if len(ran) == count:
             raise KeyboardInterrupt
         ran.append(args)
-        return real(*args)
+        return real(*args, **rest)
 
     monkeypatch.setattr(_sweep, "run_cell", dies)
     return lambda: monkeypatch.setattr(_sweep, "run_cell", real)

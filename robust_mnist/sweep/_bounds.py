@@ -131,7 +131,8 @@ def run_cell(
         `size` is infinite and `own` NaN.
     """
     if method in CERTIFIERS:
-        proven = certify_batch(CERTIFIERS[method], model, part.images, part.labels, eps=eps)
+        radius = float(np.asarray(eps))  # one for all
+        proven = certify_batch(CERTIFIERS[method], model, part.images, part.labels, eps=radius)
         return {"proven": proven}
     attack = ATTACKS[method]
     if not isinstance(attack, Search):

@@ -303,7 +303,8 @@ def _decide(
     raw = margins[0]
     return Found(
         size=sized[-1],
-        own=sized[1],
+        # No method alone may seem closer than what is kept of it.
+        own=np.maximum(sized[1], sized[2]),
         reached=reached,
         witness=witness,
         broken=raw <= 0,

@@ -310,7 +310,7 @@ def _told(
         try:
             count = next(rounds)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value
         yield 0, f"{method} on {count} images"
 
 
