@@ -14,7 +14,7 @@ from robust_mnist.attacks import (
     AbstractStepAttack,
     LinearRegion,
 )
-from robust_mnist.config import EPS, METHODS
+from robust_mnist.config import DEFAULT_NORMS, EPS, METHODS
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
 from robust_mnist.sweep import attack_batch, break_batch, cost, method_key
@@ -127,14 +127,14 @@ def bench_break(benchmark, time_call, network, mnist, name):
 
 
 def bench_evaluation(time_call, network, split):
-    """What `robust-mnist run` does by default in both norms, without its figures and files."""
+    """The methods of the preset `grid` in both norms, without figures and files."""
 
     def evaluate():
         run = lambda norm: sweep.radii(
             network, split.test, norm=norm, methods=METHODS[norm], eps=EPS[norm],
             key=jax.random.key(0),
         )  # fmt: skip
-        return [run(norm) for norm in EPS]
+        return [run(norm) for norm in DEFAULT_NORMS]
 
     linf, l2 = time_call(evaluate, items=len(split.test.labels), rounds=1, compiles=True)
     assert 0.05 < linf.attacked_accuracy([0.05])[0] < 0.6
