@@ -233,10 +233,12 @@ class SweepSettings:
     """Radii in units of pixel intensity, for one --norm; each norm has a default grid."""
     methods: Annotated[tuple[str, ...], _SEVERAL] = ()
     """Attacks and certifiers by name; `robust-mnist methods` lists them."""
-    preset: Literal["grid", "quick", "standard", "thorough"] = "grid"
-    """grid: every method at every eps on every image; else attacks where the bounds are open."""
+    preset: Literal["auto", "grid", "quick", "standard", "thorough"] = "auto"
+    """grid: every method at every eps on every image; quick, standard and thorough attack where the
+    bounds are open; auto: grid with --methods and in l1 and l0, standard otherwise."""
     tolerance: float = 0.0
-    """Gap to which a preset's attacks refine a radius; 0 for 2^-10 of the norm's largest eps."""
+    """Gap to which a preset refines radii; 0 for 2^-10 of the largest default eps or, with
+    --eps, for no closer than the accuracy at those radii asks."""
     attack_seed: int = 0
     """Randomness of the attacks."""
 
@@ -247,7 +249,7 @@ class SweepSettings:
         for value in self.eps:
             valid = math.isfinite(value) and value >= 0
             _require(valid, "--eps must be finite and at least 0", value)
-        chosen = self.preset == "grid" or not self.methods
+        chosen = self.preset in {"auto", "grid"} or not self.methods
         _require(chosen, "--methods belong to --preset grid; leave one of them out", self.preset)
         valid = math.isfinite(self.tolerance) and self.tolerance >= 0
         _require(valid, "--tolerance must be finite and at least 0", self.tolerance)
@@ -260,8 +262,8 @@ class SweepSettings:
         return tuple(sorted({0.0, *(self.eps or EPS[norm])}))
 
     def gap(self, norm: str) -> float:
-        """Gap to which a preset's attacks refine a radius in `norm`."""
-        return self.tolerance or EPS[norm][-1] / 1024
+        """Gap to which a preset refines a radius in `norm`; infinite if only `eps` count."""
+        return self.tolerance or (math.inf if self.eps else EPS[norm][-1] / 1024)
 
 
 @dataclasses.dataclass(frozen=True)

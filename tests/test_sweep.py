@@ -8,7 +8,7 @@ import pytest
 from problems import Affine, grey_images, network, predicted
 
 from robust_mnist.attacks import GradientStep
-from robust_mnist.config import DEFAULT_NORMS, METHODS, SweepSettings
+from robust_mnist.config import DEFAULT_NORMS, METHODS, PRESETS, SweepSettings
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
@@ -266,8 +266,18 @@ def test_radii_in_memory_bracket_the_truth_of_an_affine_classifier(getkey):
 # --- plans --------------------------------------------------------------------------------------
 
 
-def test_the_default_plan_covers_both_norms_and_starts_at_zero():
-    default = plan(SweepSettings(), "tanh")
+def test_by_default_a_preset_runs_where_there_is_one_and_nothing_else_is_named():
+    standard = plan(SweepSettings(), "tanh")
+    assert standard == plan(SweepSettings(preset="standard"), "tanh")
+    assert standard.stages["linf"] == PRESETS["standard"].stages["linf"]
+    for given in ({"methods": ("pgd40-linf",)}, {"norm": ("l1",)}):
+        assert plan(SweepSettings(**given), "tanh") == plan(
+            SweepSettings(preset="grid", **given), "tanh"
+        )
+
+
+def test_the_grid_covers_both_norms_and_starts_at_zero():
+    default = plan(SweepSettings(preset="grid"), "tanh")
     assert set(default.methods) == set(DEFAULT_NORMS)
     assert default.steps == ("gradient-step",)
     for norm, grid in default.eps.items():

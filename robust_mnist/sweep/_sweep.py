@@ -128,11 +128,11 @@ class _Network:
             (norm, method)
             for norm, methods in task.plan.stages.items()
             for method in methods
-            if f"{norm}/{method}" not in held
+            if self._stage_name(norm, method) not in held
         ]
         self.wanted += sum(map(len, task.plan.stages.values()))
         self.staged = [*held]
-        what = repr((task.attack_seed, self.missing, self.stages))
+        what = repr((task.attack_seed, self.missing, self.stages, task.plan.aim))
         self.plan = f"{zlib.crc32(what.encode()):08x}"
         images, control = len(task.part.labels), task.plan.control
         # All of them where that is not more, so that nothing is left to chance.
@@ -187,8 +187,8 @@ class _Network:
         else:
             with stopwatch() as elapsed:
                 rounds = run_stage(
-                    self.model, self.task.part, bounds, method, gap=self.task.plan.gap[norm],
-                    largest=self.task.plan.eps[norm][-1], key=self.key,
+                    self.model, self.task.part, bounds, method,
+                    aim=self.task.plan.aim[norm], key=self.key,
                 )  # fmt: skip
                 stage = yield from _told(method, rounds)
             cell = stage.cell | {
@@ -199,10 +199,14 @@ class _Network:
                 "backward": np.asarray(stage.runs * stage.passes.backward),
             }
             place.write_arrays("stage", cell, compress=False)
-        self.staged.append(f"{norm}/{method}")
+        self.staged.append(self._stage_name(norm, method))
         self._total(f"{norm}/{method}, scheduled", cell)
-        count = int(np.sum(still_open(bounds, self.task.plan.gap[norm])))
+        count = int(np.sum(still_open(bounds, self.task.plan.aim[norm])))
         yield 1, f"{method}: {len(cell['improved'])} closer, {count} images open"
+
+    def _stage_name(self, norm: str, method: str) -> str:
+        """A stage as `run.json` remembers it: with another aim it is another one."""
+        return f"{norm}/{method} {self.task.plan.aim[norm]}"
 
     def _place(self, norm: str, method: str) -> RunFolder:
         # A cell keeps witnesses only where it improved on the cells before it, so it is good for
