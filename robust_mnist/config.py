@@ -67,7 +67,7 @@ PRESETS: dict[str, Preset] = {
         },
         stages={
             "linf": ("fmn100-linf", "fab10-targeted-linf", "pgd20-targeted-linf"),
-            "l2": ("fmn100-l2", "fab10-targeted-l2", "ddn100-l2", "pgd20-targeted-l2"),
+            "l2": ("fmn100-l2", "fab10-targeted-l2", "ddn100-l2"),
         },
     ),
     "thorough": Preset(
