@@ -119,3 +119,19 @@ def paired_bootstrap(
     tail = (1 - confidence) / 2
     low, high = np.quantile(difference, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def exceeds(count: int, images: int, share: float, *, confidence: float = 0.99) -> bool:
+    """Whether so many images say that the share behind them is above `share`.
+
+    They do where a share of exactly `share` would rarely give as many.
+
+    Args:
+        count: Images with some property.
+        images: Images looked at.
+        share: Limit, in [0, 1).
+        confidence: One less the chance of a false alarm at the limit, in (0, 1).
+    """
+    from scipy import stats  # noqa: PLC0415 a second that training should not wait for
+
+    return count > 0 and float(stats.binom.sf(count - 1, images, share)) < 1 - confidence

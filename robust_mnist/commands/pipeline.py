@@ -7,6 +7,7 @@ the time to the first record would go into that.
 import dataclasses
 import datetime as dt
 import functools
+import itertools
 import shlex
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -291,11 +292,13 @@ class _Job:
         # What was looked at carries the hash of the radii it was made from.
         looked = info.get("looked") == info.get("swept")
         if not looked or not (self.folder.path / "panels.npz").is_file():
-            self._look(models[self.seeds[0]])
+            self._look(models)
 
-    def _look(self, model: AbstractClassifier) -> None:
+    def _look(self, models: dict[int, AbstractClassifier]) -> None:
         """Panels and audit, both of the first network."""
         self.worked = True
+        first, *others = self.seeds
+        model = models[first]
         # The panels are about to be written anew: damaged ones must not stand in the way.
         records = self.folder.load(panels=False)
         stored = self.folder.arrays("witnesses")
@@ -315,12 +318,21 @@ class _Job:
         evidence = audit.Evidence(
             model=model,
             part=self.split.test,
-            rows=records.rows[records.rows.seed == self.seeds[0]],
+            rows=records.rows[records.rows.seed == first],
             radii=radii,
             witnesses=witnesses,
             cells=records.info.get("cells", {}),
+            own={
+                norm: {name: own[0] for name, own in records.upper_by_method(norm).items()}
+                for norm in radii
+            },
+            seeds=len(self.seeds),
+            siblings=tuple(models[seed] for seed in others),
         )
-        findings = audit.audit(evidence)
+        with self.console.progress("audit", len(audit.CHECKS)) as update:
+            names = itertools.count()
+            findings = audit.audit(evidence, lambda name: update(next(names), name))
+            update(len(audit.CHECKS), "")
         swept = records.info.get("swept")
         self.folder.update({"lab_panel": about, "audit": findings, "looked": swept})
 

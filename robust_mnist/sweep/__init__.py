@@ -3,6 +3,7 @@
 from robust_mnist.records import Contradiction as Contradiction, Radii as Radii
 from robust_mnist.sweep._bounds import Bounds as Bounds, radii as radii
 from robust_mnist.sweep._driver import (
+    CLOSE as CLOSE,
     Found as Found,
     attack_batch as attack_batch,
     break_batch as break_batch,
