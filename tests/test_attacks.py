@@ -18,6 +18,7 @@ from robust_mnist.attacks import (
     AbstractBallAttack,
     AbstractMinimalAttack,
     AbstractStepAttack,
+    AutoAttack,
     CrossEntropy,
     GradientStep,
     LinearRegion,
@@ -28,6 +29,7 @@ from robust_mnist.attacks import (
     TargetedDLR,
     Toward,
     Transfer,
+    Within,
     WorstOf,
 )
 from robust_mnist.sweep import attack_batch, break_batch, method_key
@@ -35,7 +37,12 @@ from robust_mnist.sweep._driver import CLOSE
 from robust_mnist.threat import L2, Linf
 
 
-BALL_ATTACKS = {name: a for name, a in ATTACKS.items() if isinstance(a, AbstractBallAttack)}
+# AutoAttack is made of entries that are tested one by one, and takes as long as all of them.
+BALL_ATTACKS = {
+    name: a
+    for name, a in ATTACKS.items()
+    if isinstance(a, AbstractBallAttack) and not isinstance(a, AutoAttack)
+}
 every_ball_attack = pytest.mark.parametrize(
     "attack", BALL_ATTACKS.values(), ids=BALL_ATTACKS.keys()
 )
@@ -356,6 +363,28 @@ def test_transfer_attacks_the_siblings_alone(problem, getkey):
     attack, eps = PGD(Linf(), steps=5), jnp.array(0.1)
     transferred = Transfer(attack, (sibling,))(model, x, y, eps=eps, key=key)
     assert jnp.array_equal(transferred, attack(sibling, x, y, eps=eps, key=key))
+
+
+def test_a_minimal_attack_counts_in_a_ball_only_where_it_ends_inside(problem, getkey):
+    model, images, labels = problem
+    x, y = jnp.asarray(images[0], jnp.float32) / 255, jnp.asarray(labels[0], jnp.int32)
+    attack, key = ATTACKS["deepfool50-l2"], getkey()
+    closest = attack(model, x, y, key=key)
+    size = attack.ball.size(closest - x)
+    assert size > 0
+    within = lambda eps: Within(attack)(model, x, y, eps=eps, key=key)
+    assert jnp.array_equal(within(1.01 * size), closest)
+    assert jnp.array_equal(within(0.99 * size), x)
+
+
+def test_autoattack_breaks_what_its_parts_break(problem, getkey):
+    key, attack = getkey(), AutoAttack(Linf())
+    all_at_once = broken(attack, problem, key, 0.03)
+    for part in (attack.attacks[0], attack.attacks[2]):
+        alone = broken(part, problem, key, 0.03)
+        assert alone.any()
+        assert np.all(all_at_once[alone])
+    assert not all_at_once.all()
 
 
 def test_combinators_refuse_what_makes_no_sense():

@@ -14,10 +14,13 @@ from robust_mnist.attacks._base import (
     AbstractStepAttack as AbstractStepAttack,
 )
 from robust_mnist.attacks.apgd import APGD as APGD
+from robust_mnist.attacks.apgd_l1 import APGDL1 as APGDL1
+from robust_mnist.attacks.auto_attack import AutoAttack as AutoAttack
 from robust_mnist.attacks.carlini_wagner import CarliniWagner as CarliniWagner
 from robust_mnist.attacks.combine import (
     Restarts as Restarts,
     Transfer as Transfer,
+    Within as Within,
     WorstOf as WorstOf,
 )
 from robust_mnist.attacks.ddn import DDN as DDN
@@ -74,11 +77,16 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         "apgd100-dlr-l2": APGD(L2(), loss=DLR()),
         "apgd100-targeted-linf": Targeted(APGD(Linf()), targets=9, toward=TargetedDLR),
         "apgd100-targeted-l2": Targeted(APGD(L2()), targets=9, toward=TargetedDLR),
+        "apgd100-ce-l1": APGDL1(),
+        "apgd100-targeted-l1": Targeted(APGDL1(), targets=5, toward=TargetedDLR),
         # Without gradients
         "square1000-linf": Square(Linf(), queries=1000, rescale=True),
         "square1000-l2": Square(L2(), queries=1000, rescale=True),
         "square5000-linf": Square(Linf()),
         "square5000-l2": Square(L2()),
+        # Several in one
+        "autoattack-standard-linf": AutoAttack(Linf()),
+        "autoattack-standard-l2": AutoAttack(L2()),
         # The closest wrong image
         "deepfool50-linf": DeepFool(Linf()),
         "deepfool50-l2": DeepFool(L2()),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from robust_mnist import metrics
-from robust_mnist.attacks._base import AbstractBallAttack
+from robust_mnist.attacks._base import AbstractBallAttack, AbstractMinimalAttack
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.threat import AbstractBall
 
@@ -130,6 +130,40 @@ class Transfer(AbstractBallAttack):
     ) -> Float[Array, " pixels"]:
         found = [self.attack(sibling, x, y, eps=eps, key=key) for sibling in self.siblings]
         return worst(model, jnp.stack(found), y)
+
+
+class Within(AbstractBallAttack):
+    """A minimal attack in a ball: its image where that lies inside, else the clean one.
+
+    Attributes:
+        attack: What searches for the closest wrong image.
+    """
+
+    attack: AbstractMinimalAttack
+
+    @property
+    def about(self) -> str:
+        return f"within the ball: {self.attack.about}"
+
+    @property
+    def ball(self) -> AbstractBall:
+        return self.attack.ball
+
+    @property
+    def one_step(self) -> bool:
+        return False
+
+    def __call__(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        eps: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, " pixels"]:
+        closest = self.attack(model, x, y, key=key)
+        return jnp.where(self.ball.size(closest - x) <= eps, closest, x)
 
 
 def worst(
