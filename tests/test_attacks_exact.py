@@ -36,7 +36,7 @@ EXCESS = {
     "apgd100-targeted-l2": 1e-2,
 }
 # Of ten classes these take the likeliest, which need not be the nearest.
-ONE_CLASS = ("ddn", "fmn", "cw", "ead", "pgd40", "apgd100-ce", "apgd100-dlr")
+ONE_CLASS = ("ddn", "fmn", "cw", "ead", "pgd40", "apgd100-ce", "apgd100-dlr", "hopskip", "boundary")
 
 
 def problem(steepness, classes):

@@ -16,6 +16,7 @@ from robust_mnist.attacks._base import (
 from robust_mnist.attacks.apgd import APGD as APGD
 from robust_mnist.attacks.apgd_l1 import APGDL1 as APGDL1
 from robust_mnist.attacks.auto_attack import AutoAttack as AutoAttack
+from robust_mnist.attacks.boundary import Boundary as Boundary
 from robust_mnist.attacks.carlini_wagner import CarliniWagner as CarliniWagner
 from robust_mnist.attacks.combine import (
     Restarts as Restarts,
@@ -30,6 +31,7 @@ from robust_mnist.attacks.fab import FABT as FABT
 from robust_mnist.attacks.fgm import FGM as FGM
 from robust_mnist.attacks.fmn import FMN as FMN
 from robust_mnist.attacks.gradient_step import GradientStep as GradientStep
+from robust_mnist.attacks.hop_skip_jump import HopSkipJump as HopSkipJump
 from robust_mnist.attacks.jsma import JSMA as JSMA
 from robust_mnist.attacks.linear_region import LinearRegion as LinearRegion
 from robust_mnist.attacks.losses import (
@@ -84,6 +86,9 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         "square1000-l2": Square(L2(), queries=1000, rescale=True),
         "square5000-linf": Square(Linf()),
         "square5000-l2": Square(L2()),
+        "hopskipjump64-linf": HopSkipJump(Linf()),
+        "hopskipjump64-l2": HopSkipJump(L2()),
+        "boundary25000-l2": Boundary(),
         # Several in one
         "autoattack-standard-linf": AutoAttack(Linf()),
         "autoattack-standard-l2": AutoAttack(L2()),
