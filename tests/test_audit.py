@@ -27,7 +27,7 @@ def evidence(tmp_path_factory):
     folder.update({"settings": {"seed": 0, "seeds": 1}})
     about = {"dataset": "toy", "model": "mlp", "objective": "none", "accelerator": "cpu"}
     for norm, eps in (("linf", (0.001, 0.02, 0.1, 0.5)), ("l2", (0.1, 1.0, 4.0))):
-        settings = SweepSettings(norm=(norm,), eps=eps)
+        settings = SweepSettings(norm=(norm,), eps=eps, preset="grid")
         task = Task(folder, part, plan(settings, "tanh"), 0, about)
         sweep_run(task, {0: model}, Console(quiet=True))
     records = folder.load()
