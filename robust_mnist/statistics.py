@@ -163,7 +163,7 @@ def chao(found: Bool[np.ndarray, "searches images"]) -> Unseen:
     times = found.sum(axis=0)
     ever, once, twice = (int(np.sum(chosen)) for chosen in (times > 0, times == 1, times == 2))
     few = 1 - 1 / len(found)
-    estimate = few * once * (once - 1) / (2 * (twice + 1))
+    estimate = few * max(once * (once - 1), 0) / (2 * (twice + 1))
     variance = (
         estimate
         + few**2 * once * (2 * once - 1) ** 2 / (4 * (twice + 1) ** 2)

@@ -84,6 +84,8 @@ def test_the_steps_of_the_registered_pgd_are_one_of_the_cells(model, part, panel
     assert 0 < standing.sum() < 22
     assert found(panels, "grid/accuracy")[row, column] == standing.mean()
     np.testing.assert_array_equal(found(panels, "restarts/broken")[0], right & result.broken)
+    # A single step as long as the radius gets further than one of a hundredth of it.
+    assert found(panels, "grid/accuracy")[0, 0] > found(panels, "grid/accuracy")[-1, 0]
 
 
 def test_convergence_ends_where_the_attack_itself_does(model, part, panels):

@@ -83,8 +83,9 @@ def _draw_boxes(
         axes.bxp(
             [stats], positions=[number], widths=0.62, orientation="horizontal", showfliers=False,
             patch_artist=True, manage_ticks=False,
-            boxprops={"facecolor": _style.BLUE, "alpha": 0.55, "linewidth": 0.8},
+            boxprops={"facecolor": _style.BLUE, "edgecolor": _style.INK, "alpha": 0.55},
             medianprops={"color": _style.INK, "linewidth": 1.8},
+            whiskerprops={"color": _style.INK}, capprops={"color": _style.INK},
         )  # fmt: skip
         if found[-1] > end:
             axes.plot(end, number, marker=">", color=_style.INK, markersize=5, clip_on=False)

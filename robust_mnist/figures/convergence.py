@@ -1,5 +1,7 @@
 """Robust accuracy against the work of an attack: gradients, and seconds."""
 
+import itertools
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -37,6 +39,7 @@ def _draw_norm(by_work: Axes, by_time: Axes, records: Records, norm: str) -> Non
         records.panels[f"convergence/{norm}/{name}"] for name in ("methods", "accuracy", "seconds")
     )
     thousands = records.panels[f"probe/{norm}/places"].size / 1000
+    markers = _markers(records)
     for index, name in enumerate(map(str, methods)):
         # Nothing has happened after no gradient, and a logarithmic axis has no place for it.
         curve = accuracy[index][1:]
@@ -47,19 +50,30 @@ def _draw_norm(by_work: Axes, by_time: Axes, records: Records, norm: str) -> Non
         for axes, x in ((by_work, work), (by_time, spent)):
             axes.plot(
                 x, curve, color=_style.method_color(name), label=name, linewidth=1.4,
-                marker=_MARKERS[index % len(_MARKERS)], markersize=4.5,
+                marker=markers[_family(name)], markersize=4.5,
                 markevery=list(_MARKED[curve.size >= _MARKED] - 1),
             )  # fmt: skip
     _finish(by_work, by_time, accuracy[:, 1:])
     by_work.set_title(f"{_style.NORMS[norm]}, eps {float(records.panels[f'probe/{norm}/eps']):g}")
 
 
+def _markers(records: Records) -> dict[str, str]:
+    """A marker for each attack, the same in every norm: two may share a colour."""
+    norms = _attacks.probed(records, "convergence")
+    names = {str(m) for norm in norms for m in records.panels[f"convergence/{norm}/methods"]}
+    return dict(zip(sorted(set(map(_family, names))), itertools.cycle(_MARKERS), strict=False))
+
+
+def _family(name: str) -> str:
+    return name.rpartition("-")[0]
+
+
 def _finish(by_work: Axes, by_time: Axes, accuracy: np.ndarray) -> None:
     by_work.set(xscale="log", xlabel="gradients per image", ylabel="robust accuracy")
     by_work.set_xticks(_MARKED, [str(mark) for mark in _MARKED])
     by_work.minorticks_off()
-    by_time.set(xscale="log", xlabel="time per 1,000 images")
-    _timings.time_axis(by_time.xaxis)
+    by_time.set(xscale="log", xlabel="seconds per 1,000 images")
+    _timings.plain_log(by_time.xaxis)
     _style.percent(by_work)
     # From 0 the end of the curves, which matters, could not be told apart.
     by_work.set_ylim(max(0.0, np.nanmin(accuracy) - 0.04), min(1.0, np.nanmax(accuracy) + 0.04))

@@ -110,10 +110,12 @@ class Summary:
         norm: The norm.
         survive: Share of the closest wrong images that are still wrong in 8 bits.
         wrong: Number of those images.
-        eps: Radius at which the rest is said.
-        images: Number of images of the rest; 0 where it is not known.
-        searches: Number of attacks and restarts.
-        unseen: Estimate of what they have not found.
+        eps: Radius at which the rest is said; like the rest a dash where it was not looked at.
+        images: Number of images of the rest.
+        searches: Attacks and restarts that ran on them.
+        broken: Number of images that some of these broke.
+        once: Number of images that one of these alone broke.
+        unseen: Estimate of those that none of these broke, though they break.
     """
 
     norm: str
@@ -146,6 +148,8 @@ def _summary(records: Records, norm: str) -> Summary:
     at = np.searchsorted(alone.places[: alone.images], records.panels[f"probe/{norm}/places"])
     found = np.concatenate([alone.broken(eps)[:, at], restarts])
     unseen = statistics.chao(found[:, alone.best[at] > 0])
+    # Where nothing was found by one search alone, there is nothing to infer an interval from.
+    interval = f" ({unseen.low:.1f} to {unseen.high:.1f})" if unseen.once else ""
     return dataclasses.replace(
         first,
         eps=f"{eps:g}",
@@ -153,5 +157,5 @@ def _summary(records: Records, norm: str) -> Summary:
         searches=f"{len(alone.methods)} attacks and {len(restarts)} restarts of PGD",
         broken=f"{unseen.found:,}",
         once=f"{unseen.once:,}",
-        unseen=f"{unseen.estimate:.1f} ({unseen.low:.1f} to {unseen.high:.1f})",
+        unseen=f"{unseen.estimate:.1f}{interval}",
     )
