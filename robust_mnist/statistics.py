@@ -4,7 +4,9 @@ They speak of the finite test set alone. That a stronger attack exists, or that 
 seed would do better, is a different uncertainty and never part of these numbers.
 """
 
+import math
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -135,3 +137,59 @@ def exceeds(count: int, images: int, share: float, *, confidence: float = 0.99) 
     from scipy import stats  # noqa: PLC0415 a second that training should not wait for
 
     return count > 0 and float(stats.binom.sf(count - 1, images, share)) < 1 - confidence
+
+
+class Unseen(NamedTuple):
+    """An estimate of how many were never found, by how many were hardly found.
+
+    Attributes:
+        found: Found at least once.
+        once: Found exactly once.
+        twice: Found exactly twice.
+        estimate: How many more there may be.
+        low: Lower end of the 95 % interval of `estimate`.
+        high: Upper end.
+    """
+
+    found: int
+    once: int
+    twice: int
+    estimate: float
+    low: float
+    high: float
+
+
+def chao(found: Bool[np.ndarray, "searches images"]) -> Unseen:
+    """Estimate what repeated searches have missed: Chao1 for a known number of searches.
+
+    It rests on searches that are independent of each other, each of them able to find everything.
+    Where some images are much harder to break than others, it is too low.
+
+    Args:
+        found: What each search found, among all that there can be.
+
+    Returns:
+        The estimate with its log-normal interval; neither exceeds what is left to be found.
+
+    Reference:
+        Chao, "Estimating the population size for capture-recapture data with unequal
+        catchability", Biometrics, 1987; here in the form without bias for few searches, known as
+        Chao2.
+    """
+    times = found.sum(axis=0)
+    ever, once, twice = (int(np.sum(chosen)) for chosen in (times > 0, times == 1, times == 2))
+    few = 1 - 1 / len(found)
+    estimate = few * max(once * (once - 1), 0) / (2 * (twice + 1))
+    variance = (
+        estimate
+        + few**2 * once * (2 * once - 1) ** 2 / (4 * (twice + 1) ** 2)
+        + few**2 * once**2 * twice * (once - 1) ** 2 / (4 * (twice + 1) ** 4)
+    )
+    z = NormalDist().inv_cdf(0.975)
+    if estimate > 0:
+        spread = math.exp(z * math.sqrt(math.log1p(variance / estimate**2)))
+        low, high = estimate / spread, estimate * spread
+    else:
+        low, high = 0.0, z * math.sqrt(variance)
+    left = float(times.size - ever)
+    return Unseen(ever, once, twice, min(estimate, left), min(low, left), min(high, left))

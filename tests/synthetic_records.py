@@ -156,6 +156,28 @@ def gallery(rng, norm, upper, reached, labels, images):
     }
 
 
+def probes(rng, norm, arrays):
+    """Small experiments on the attacks, on every fifth image."""
+    places = np.arange(0, arrays[f"upper/{norm}"].size, 5)
+    eps = GRIDS[norm][3]
+    alone = arrays[f"upper/{norm}/{METHODS[norm][1]}"][places]
+    restarts = (alone <= eps) & (alone > 0) & (rng.uniform(size=(8, places.size)) < 0.7)
+    after = np.arange(41)
+    curves = [0.5 + 0.45 / (1 + after), np.where(after <= 30, 0.53 + 0.45 / (1 + after), np.nan)]
+    return {
+        f"uint8/{norm}": np.array([150, 180]),
+        f"probe/{norm}/eps": np.asarray(eps),
+        f"probe/{norm}/places": places,
+        f"grid/{norm}/steps": np.array([1, 10, 40]),
+        f"grid/{norm}/shares": np.array([0.01, 0.1]),
+        f"grid/{norm}/accuracy": np.array([[0.9, 0.8, 0.7], [0.8, 0.6, 0.5]]),
+        f"restarts/{norm}/broken": restarts,
+        f"convergence/{norm}/methods": np.array([f"apgd100-ce-{norm}", f"pgd40-{norm}"]),
+        f"convergence/{norm}/accuracy": np.stack(curves),
+        f"convergence/{norm}/seconds": np.array([0.4, 0.03]),
+    }
+
+
 def lab_panel(rng, dataset, smallest):
     image, label = dataset.train_images[-1], int(dataset.train_labels[-1])
     gradient = rng.normal(size=784).astype(np.float32) * 1e-3
@@ -211,6 +233,8 @@ def info(name, seeds, norms, smallest):
             for norm in norms
             for method in METHODS[norm]
         },
+        # A preset chose the attacks, so two of them are enough to be compared.
+        "stages": {"0": [f"{norm}/{METHODS[norm][1]}" for norm in norms]},
         "lab_panel": {"index": 59_999, "smallest_step": smallest, "searched_to": 1e16},
         "audit": [
             {"check": "box", "title": "Every wrong image is in its ball and in the box",
@@ -257,6 +281,7 @@ def make(
         first = networks[0]
         bounds = first[f"upper/{norm}"], first[f"reached/{norm}"]
         panels |= gallery(rng, norm, *bounds, labels, dataset.test_images[:images])
+        panels |= probes(rng, norm, first)
     stacked = {key: np.stack([one[key] for one in networks]) for key in networks[0]}
     facts = info(name, seeds, norms, smallest)
     facts["data"]["test"] = images
@@ -270,7 +295,7 @@ def make(
     )
 
 
-_SWEPT = {"sweep", "cells", "audit", "lab_panel"}
+_SWEPT = {"sweep", "cells", "audit", "lab_panel", "stages"}
 
 
 def trained_only(name="trained"):

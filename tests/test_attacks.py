@@ -32,6 +32,7 @@ from robust_mnist.attacks import (
     Within,
     WorstOf,
 )
+from robust_mnist.data.pixels import to_float
 from robust_mnist.sweep import attack_batch, break_batch, method_key
 from robust_mnist.sweep._driver import CLOSE
 from robust_mnist.threat import L2, Linf
@@ -204,6 +205,32 @@ def test_the_raw_step_is_the_gradient_of_cross_entropy_by_finite_differences(get
             [(value(x + width * e) - value(x - width * e)) / (2 * width) for e in jnp.eye(12)]
         )
         assert jnp.allclose(moved - x, 2.0 * differences, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["pgd40-linf", "apgd100-ce-l2", "ddn100-l2", "fmn100-linf"])
+def test_the_way_of_an_attack_leads_to_its_answer(name, getkey):
+    model = network(getkey())
+    images = grey_images(getkey(), 16)
+    labels, attack = jnp.asarray(predicted(model, images), jnp.int32), ATTACKS[name]
+    x, keys = to_float(images), jax.random.split(getkey(), 16)
+    if isinstance(attack, AbstractMinimalAttack):
+        run = lambda x, y, k: attack.path(model, x, y, key=k)
+    else:
+        eps = jnp.asarray(0.03 if name.endswith("linf") else 0.25)
+        run = lambda x, y, k: attack.path(model, x, y, eps=eps, key=k)
+    answers, way = jax.jit(jax.vmap(run))(jnp.asarray(x), labels, keys)
+    assert way.shape == (16, attack.steps + 1)
+    margins = jax.vmap(metrics.margin)(jax.vmap(model)(answers), labels)
+    wrong = np.asarray(margins) < 1e-5  # the closest image is wrong by a hair
+    if isinstance(attack, AbstractMinimalAttack):
+        assert np.array_equal(way, np.minimum.accumulate(way, axis=1))
+        assert np.array_equal(np.isfinite(way[:, -1]), wrong)
+        size = jax.vmap(attack.ball.size)(answers - x)
+        assert np.allclose(size[wrong], way[wrong, -1], atol=1e-6)
+        assert np.all(np.isinf(way[:, 0]))  # the image itself, and right
+    else:
+        assert np.array_equal(np.any(way, axis=1), wrong)
+        assert 0 < wrong.sum() < 16
 
 
 @every_ball

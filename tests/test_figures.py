@@ -21,7 +21,7 @@ from robust_mnist.figures import FIGURES, OVERLAYS, _curves, _images, _style, pl
 from robust_mnist.figures.training import METRICS, training_curves
 
 
-SWEPT = ["robust_accuracy", "step_size", "lab_attack", "gallery", "confusion_flow", "predictions"]
+SWEPT = [name for name in FIGURES if name not in {"training", "digits"}]
 
 
 @pytest.fixture(scope="module")

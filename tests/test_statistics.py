@@ -64,3 +64,35 @@ def test_paired_bootstrap_agrees_with_resampling_images():
     expected = np.quantile(draws, [0.025, 0.975])
     assert np.allclose([low, high], expected, atol=0.004)
     assert low <= difference.mean() <= high
+
+
+def test_what_was_never_found_is_estimated_from_what_was_found_once_or_twice():
+    times = np.array([1, 1, 1, 1, 2, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0])
+    found = np.arange(3)[:, None] < times
+    unseen = statistics.chao(found)
+    assert (unseen.found, unseen.once, unseen.twice) == (7, 4, 1)
+    assert unseen.estimate == pytest.approx(2)
+    spread = np.exp(1.959964 * np.sqrt(np.log(1 + (2 + 49 / 9 + 1) / 4)))
+    assert np.allclose([unseen.low, unseen.high], [2 / spread, 8])  # 8 are left, no more
+
+
+def test_what_is_found_again_and_again_leaves_nothing_unseen():
+    assert statistics.chao(np.ones((5, 10), bool)) == (10, 0, 0, 0, 0, 0)
+    once = np.zeros((5, 10), bool)
+    once[0, 0] = True
+    assert statistics.chao(once).estimate == 0
+    assert statistics.chao(once).high > 0
+
+
+def test_the_estimate_of_the_unseen_holds_for_independent_searches():
+    rng = np.random.default_rng(3)
+    covered, estimates = [], []
+    for _ in range(400):
+        found = np.zeros((6, 300), bool)
+        found[:, :200] = rng.uniform(size=(6, 200)) < 0.3
+        unseen = statistics.chao(found)
+        truth = 200 - unseen.found
+        estimates.append(unseen.estimate - truth)
+        covered.append(unseen.low <= truth <= unseen.high)
+    assert abs(np.mean(estimates)) < 1.5  # of 24 on average
+    assert np.mean(covered) > 0.9

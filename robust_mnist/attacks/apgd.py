@@ -90,6 +90,19 @@ class APGD(AbstractBallAttack):
         eps: Float[Array, ""],
         key: PRNGKeyArray,
     ) -> Float[Array, " pixels"]:
+        return self.path(model, x, y, eps=eps, key=key)[0]
+
+    def path(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        eps: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> tuple[Float[Array, " pixels"], Bool[Array, " points"]]:
+        """The answer, and whether the points reached after 0, 1, ... gradients are wrong."""
+
         def score(z: Array) -> tuple[tuple[Array, Array], Array]:
             def value(z: Array) -> tuple[Array, Array]:
                 logits = model(z)
@@ -100,7 +113,7 @@ class APGD(AbstractBallAttack):
         def feasible(z: Array) -> Array:
             return jnp.clip(x + self.ball.project(z - x, eps), 0.0, 1.0)
 
-        def advance(state: _State, plan: tuple[Array, Array, Array]) -> tuple[_State, None]:
+        def advance(state: _State, plan: tuple[Array, Array, Array]) -> tuple[_State, Array]:
             share, check, window = plan
             aim = feasible(state.z + state.step * self.ball.steepest(state.gradient))
             momentum = (1.0 - share) * (state.z - state.before)
@@ -124,7 +137,7 @@ class APGD(AbstractBallAttack):
             )
             return jax.tree.map(
                 lambda yes, no: jnp.where(check, yes, no), self._check(state, window), state
-            ), None
+            ), wrong
 
         draw = self._draw(key, x.size)
         start = jnp.clip(x + eps * draw, 0.0, 1.0)
@@ -136,8 +149,8 @@ class APGD(AbstractBallAttack):
             # So that the second reason to halve cannot apply at the first checkpoint.
             halved_at_check=jnp.array(True),
         )  # fmt: skip
-        last, _ = jax.lax.scan(advance, first, self._plan(x.dtype))
-        return jnp.where(last.found, last.wrong, last.best)
+        last, reached = jax.lax.scan(advance, first, self._plan(x.dtype))
+        return jnp.where(last.found, last.wrong, last.best), jnp.append(wrong, reached)
 
     def _check(self, state: _State, window: Array) -> _State:
         stalled = state.rises.astype(window.dtype) <= self.rho * window

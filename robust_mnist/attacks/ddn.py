@@ -53,13 +53,25 @@ class DDN(AbstractMinimalAttack):
         *,
         key: PRNGKeyArray,
     ) -> Float[Array, " pixels"]:
+        return self.path(model, x, y, key=key)[0]
+
+    def path(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Float[Array, " pixels"], Float[Array, " points"]]:
+        """The answer, and the size of the closest wrong image seen after 0, 1, ... gradients."""
+
         def value(delta: Array) -> tuple[Array, Array]:
             logits = model(x + delta)
             return self.loss(logits, y), metrics.margin(logits, y) <= 0
 
         def step(
             state: tuple[Array, Array, Closest], number: Array
-        ) -> tuple[tuple[Array, Array, Closest], None]:
+        ) -> tuple[tuple[Array, Array, Closest], Array]:
             delta, eps, closest = state
             (_, wrong), gradient = jax.value_and_grad(value, has_aux=True)(delta)
             closest = closest.see(x + delta, wrong, self.ball.size(delta))
@@ -70,9 +82,10 @@ class DDN(AbstractMinimalAttack):
             delta = delta + rate * self.ball.steepest(gradient)
             eps = eps * jnp.where(wrong, 1 - self.gamma, 1 + self.gamma)
             delta = delta * eps / jnp.maximum(self.ball.size(delta), 1e-12)
-            return (jnp.clip(x + delta, 0.0, 1.0) - x, eps, closest), None
+            return (jnp.clip(x + delta, 0.0, 1.0) - x, eps, closest), closest.size
 
         first = (jnp.zeros_like(x), jnp.asarray(self.init_eps, x.dtype), Closest.none(x))
-        (delta, _, closest), _ = jax.lax.scan(step, first, jnp.arange(self.steps))
+        (delta, _, closest), sizes = jax.lax.scan(step, first, jnp.arange(self.steps))
         wrong = metrics.margin(model(x + delta), y) <= 0
-        return closest.see(x + delta, wrong, self.ball.size(delta)).image
+        closest = closest.see(x + delta, wrong, self.ball.size(delta))
+        return closest.image, jnp.append(sizes, closest.size)

@@ -60,11 +60,22 @@ class FMN(AbstractMinimalAttack):
         *,
         key: PRNGKeyArray,
     ) -> Float[Array, " pixels"]:
+        return self.path(model, x, y, key=key)[0]
+
+    def path(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Float[Array, " pixels"], Float[Array, " points"]]:
+        """The answer, and the size of the closest wrong image seen after 0, 1, ... gradients."""
         score = jax.value_and_grad(lambda delta: self.loss(model(x + delta), y))
 
         def step(
             state: tuple[Array, Array, Closest], number: Array
-        ) -> tuple[tuple[Array, Array, Closest], None]:
+        ) -> tuple[tuple[Array, Array, Closest], Array]:
             delta, eps, closest = state
             value, gradient = score(delta)
             wrong, size = value >= 0, self.ball.size(delta)
@@ -77,13 +88,14 @@ class FMN(AbstractMinimalAttack):
             rate = cosine(number, self.steps, self.alpha, self.alpha / 100)
             moved = jnp.clip(x + delta + rate * L2().steepest(gradient), 0.0, 1.0) - x
             delta = self.ball.project(moved, eps)
-            return (delta, eps, closest), None
+            return (delta, eps, closest), closest.size
 
         first = (jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype), Closest.none(x))
-        (delta, _, closest), _ = jax.lax.scan(step, first, jnp.arange(self.steps))
+        (delta, _, closest), sizes = jax.lax.scan(step, first, jnp.arange(self.steps))
         # The last point has been stepped to but not scored yet.
         wrong = self.loss(model(x + delta), y) >= 0
-        return closest.see(x + delta, wrong, self.ball.size(delta)).image
+        closest = closest.see(x + delta, wrong, self.ball.size(delta))
+        return closest.image, jnp.append(sizes, closest.size)
 
     def _radius(
         self,

@@ -3,8 +3,9 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from robust_mnist import metrics
 from robust_mnist.attacks._base import AbstractBallAttack
 from robust_mnist.attacks.losses import AbstractLoss, Margin, words
 from robust_mnist.models import AbstractClassifier
@@ -66,7 +67,24 @@ class PGD(AbstractBallAttack):
         eps: Float[Array, ""],
         key: PRNGKeyArray,
     ) -> Float[Array, " pixels"]:
-        score = jax.value_and_grad(lambda z: self.loss(model(z), y))
+        return self.path(model, x, y, eps=eps, key=key)[0]
+
+    def path(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        eps: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> tuple[Float[Array, " pixels"], Bool[Array, " points"]]:
+        """The answer, and whether the points reached after 0, 1, ... gradients are wrong."""
+
+        def value(z: Array) -> tuple[Array, Array]:
+            logits = model(z)
+            return self.loss(logits, y), metrics.margin(logits, y) <= 0
+
+        score = jax.value_and_grad(value, has_aux=True)
 
         def feasible(z: Array) -> Array:
             # Ball before box: x lies in the box, so clipping only moves a pixel towards x and the
@@ -79,16 +97,17 @@ class PGD(AbstractBallAttack):
 
         def ascend(
             carry: tuple[Array, Array, Array], _: None
-        ) -> tuple[tuple[Array, Array, Array], None]:
+        ) -> tuple[tuple[Array, Array, Array], Array]:
             z, best, highest = carry
-            value, gradient = score(z)  # one pass both scores z and tells where to go from it
-            best, highest = keep(z, value, best, highest)
+            (height, wrong), gradient = score(z)  # one pass scores z and tells where to go from it
+            best, highest = keep(z, height, best, highest)
             move = self.ball.ascend(z, gradient, self.rel_step_size * eps)
-            return (feasible(z + move), best, highest), None
+            return (feasible(z + move), best, highest), wrong
 
         start = feasible(x + self.ball.sample(key, x.size, eps)) if self.random_start else x
         # The clean image takes part: an attack never makes a mistake right again.
-        first = (start, x, self.loss(model(x), y))
-        (last, best, highest), _ = jax.lax.scan(ascend, first, length=self.steps)
+        first = (start, x, value(x)[0])
+        (last, best, highest), wrong = jax.lax.scan(ascend, first, length=self.steps)
         # The last point has been stepped to but not scored yet.
-        return keep(last, self.loss(model(last), y), best, highest)[0]
+        height, last_wrong = value(last)
+        return keep(last, height, best, highest)[0], jnp.append(wrong, last_wrong)

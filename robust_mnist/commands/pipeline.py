@@ -312,6 +312,7 @@ class _Job:
         panels = sweeping.sample_panels(model, self.dataset, self.split) | lab
         for norm, merged in radii.items():
             panels |= sweeping.gallery_panel(merged, witnesses[norm], self.split)
+        panels |= sweeping.probe_panels(model, self.split.test, records, witnesses)
         self.folder.write_arrays("panels", panels)
         from robust_mnist import audit
 

@@ -5,13 +5,17 @@ A figure is one file that defines a `Chart`, and one line in `FIGURES`; one of t
 """
 
 from robust_mnist.figures import (
+    agreement,
+    class_radii,
     confusion_flow,
+    convergence,
     cost_of_robustness,
     digits,
     gallery,
     history,
     inference_time,
     lab_attack,
+    optimality,
     overlay_robust_accuracy,
     overlay_training,
     paired_differences,
@@ -19,6 +23,7 @@ from robust_mnist.figures import (
     predictions,
     robust_accuracy,
     speedup,
+    step_grid,
     step_size,
     training,
 )
@@ -50,6 +55,11 @@ FIGURES: dict[str, Chart] = {
     "lab_attack": lab_attack.CHART,
     "gallery": gallery.CHART,
     "confusion_flow": confusion_flow.CHART,
+    "class_radii": class_radii.CHART,
+    "agreement": agreement.CHART,
+    "optimality": optimality.CHART,
+    "convergence": convergence.CHART,
+    "step_grid": step_grid.CHART,
     "predictions": predictions.CHART,
     "digits": digits.CHART,
 }

@@ -34,9 +34,12 @@ ALARM = "#c8102e"  # the palette's own red is an orange
 
 # One colour per family of methods: in every figure, and on both of its norms.
 METHODS: dict[str, str] = {
+    "apgd100-ce": RED,
     "clean": GREY,
+    "ddn100": BROWN,
     "fgm": ORANGE,
     "fgsm": ORANGE,
+    "fmn100": PINK,
     "gradient-step": PINK,
     "ibp": SKY,
     "pgd40": BLUE,

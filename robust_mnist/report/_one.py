@@ -4,7 +4,7 @@ from typing import Any
 
 from robust_mnist import figures, statistics
 from robust_mnist.records import Records
-from robust_mnist.report import _commands, _facts, _page, _readings
+from robust_mnist.report import _attacks, _commands, _facts, _page, _readings
 
 
 def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
@@ -30,6 +30,8 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         first=plates.pop("robust_accuracy"),
         plates=list(plates.values()),
         tables=_tables(records),
+        warnings=_attacks.warnings(records),
+        attacks=_attacks.summaries(records),
         audit=records.info.get("audit"),
         facts=_facts.facts(records),
         timings=_facts.timings(records),

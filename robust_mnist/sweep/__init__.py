@@ -20,6 +20,7 @@ from robust_mnist.sweep._panels import (
     lab_panel as lab_panel,
     sample_panels as sample_panels,
 )
+from robust_mnist.sweep._probes import probe_panels as probe_panels
 from robust_mnist.sweep._schedule import (
     Passes as Passes,
     Stage as Stage,

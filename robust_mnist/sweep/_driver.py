@@ -61,8 +61,8 @@ def method_key(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def _image_keys(key: PRNGKeyArray, ids: Int[Array, " images"]) -> Shaped[Array, " images"]:
-    # Folded by the image's index in its data set, never by its place in a batch or by eps.
+def image_keys(key: PRNGKeyArray, ids: Int[Array, " images"]) -> Shaped[Array, " images"]:
+    """One key per image, folded by its index in its data set, never by its place in a batch."""
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(ids)
 
 
@@ -93,7 +93,7 @@ def attack_batch(
             return attack(model, x, y, key=k)
         return attack(model, x, y, eps=radius, key=k)
 
-    return jax.vmap(run)(images, labels, eps, _image_keys(key, ids))
+    return jax.vmap(run)(images, labels, eps, image_keys(key, ids))
 
 
 @eqx.filter_jit
@@ -337,7 +337,7 @@ def _step(
     key: PRNGKeyArray,
 ) -> tuple[Float[Array, " images"], Int[Array, " images"]]:
     run = lambda x, y, k: attack(model, x, y, step=step, key=k)
-    z = jax.vmap(run)(to_float(images), labels, _image_keys(key, ids))
+    z = jax.vmap(run)(to_float(images), labels, image_keys(key, ids))
     return _judge(model, jnp.clip(z, 0.0, 1.0), labels)
 
 
