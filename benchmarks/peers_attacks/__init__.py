@@ -14,6 +14,7 @@ import numpy as np
 
 
 OURS = "robust_mnist"
+LAB = "lab"  # the network that all sides race on
 # What is timed over and over: all images, each radius on its own.
 TIMED = "pgd40-ce-linf"
 STEPS, REL_STEP_SIZE = 40, 0.1
@@ -145,8 +146,8 @@ SIDES: dict[str, Side] = {
 # What the quick form runs: one of each kind, and nothing that compiles for long.
 QUICK = frozenset(
     {
-        TIMED, f"bare-{TIMED}", f"scheduled-{TIMED}", "pgd40-linf", "quick-linf", "deepfool50-linf",
-        "ddn100-l2", "fmn100-linf", "fab100-linf", "autoattack-linf",
+        TIMED, f"bare-{TIMED}", f"scheduled-{TIMED}", "pgd40-linf", "quick-linf", "quick-l2",
+        "deepfool50-linf", "ddn100-l2", "fmn100-linf", "fab100-linf", "autoattack-linf",
     }
 )  # fmt: skip
 # What runs on other networks: no race, and the sides' best.

@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import process
 from benchmarks.peers_attacks import (
+    LAB,
     NETWORKS,
     OURS,
     QUICK,
@@ -43,7 +44,6 @@ from robust_mnist.models import MLP
 
 SCHEMA = 1
 NAME = "peers-attacks"
-LAB = "lab"
 IMAGES, REPEATS, QUICK_IMAGES = 10_000, 5, 200
 SEED = 0
 

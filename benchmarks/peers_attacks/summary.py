@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.peers_attacks import OURS, RADII, REL_STEP_SIZE, SIDES, STEPS, TIMED, norm_of
+from benchmarks.peers_attacks import LAB, OURS, RADII, REL_STEP_SIZE, SIDES, STEPS, TIMED, norm_of
 
 
 KEY = ("network", "side", "attack")
-LAB = "lab"
 GRID, SCHEDULED = TIMED, f"scheduled-{TIMED}"
 COLUMNS = ("seconds", "compile_s", "ratio_grid", "ratio_scheduled")
 FACTS = ("images", "forward", "backward", "infeasible", "excess")
@@ -25,9 +24,10 @@ WORK = (
 READING = (
     "Every answer of every side is moved into box and ball exactly, in float64, and evaluated "
     "again on the same network; only then does it count. A wrong image breaks every radius from "
-    "its size on. `infeasible` are answers that lay outside by more than 1e-6 before. `evaluations` are "
-    "images evaluated forward + backward for each image attacked, all radii together. Seconds are "
-    "medians, lowest to highest in brackets, without compilation, which stands beside them. "
+    "its size on. `infeasible` are answers that lay outside by more than 1e-6 before. "
+    "`evaluations` are images evaluated forward + backward for each image attacked, all radii "
+    "together. Seconds are medians, lowest to highest in brackets, without compilation, which "
+    "stands beside them. "
     "`x grid` and `x scheduled` are seconds over those of robust_mnist in the same repetition, "
     "with its schedule off and on."
 )
