@@ -77,7 +77,8 @@ def test_no_ball_attack_breaks_below_the_closed_form(affine, name):
     assert not np.isfinite(run(radius * (1 - 1e-4)).size).any()
     found = run(3 * radius)
     assert np.all(found.size >= radius * (1 - 1e-5))
-    if not name.startswith("noise"):  # chance alone does not find a half-space of 784 dimensions
+    # Chance does not find a half-space of 784 dimensions, and the box stops a step of one pixel.
+    if not name.startswith(("noise", "fgm-l1")):
         assert np.isfinite(found.size).mean() >= 0.9
 
 
