@@ -70,6 +70,7 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         # Gradient ascent in a ball
         "pgd40-linf": PGD(Linf(), steps=40, rel_step_size=0.1),
         "pgd40-l2": PGD(L2(), steps=40, rel_step_size=0.1),
+        "pgd40-ce-linf": PGD(Linf(), steps=40, rel_step_size=0.1, loss=CrossEntropy()),
         "pgd40-l1": PGD(L1(), steps=40, rel_step_size=0.1),
         "pgd20-targeted-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=9),
         "pgd20-targeted-l2": Targeted(PGD(L2(), steps=20, rel_step_size=0.1), targets=9),
