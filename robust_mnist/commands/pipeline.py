@@ -309,6 +309,8 @@ class _Job:
         panels = sweeping.sample_panels(model, self.dataset, self.split) | lab
         for norm, merged in radii.items():
             panels |= sweeping.gallery_panel(merged, witnesses[norm], self.split)
+        if records.info.get("stages"):  # the run of a preset
+            panels |= sweeping.universal_panel(model, self.split)
         self.folder.write_arrays("panels", panels)
         from robust_mnist import audit
 

@@ -21,6 +21,7 @@ from robust_mnist.figures import (
     speedup,
     step_size,
     training,
+    universal,
 )
 from robust_mnist.figures._chart import (
     Chart as Chart,
@@ -50,6 +51,7 @@ FIGURES: dict[str, Chart] = {
     "lab_attack": lab_attack.CHART,
     "gallery": gallery.CHART,
     "confusion_flow": confusion_flow.CHART,
+    "universal": universal.CHART,
     "predictions": predictions.CHART,
     "digits": digits.CHART,
 }
