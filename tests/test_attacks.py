@@ -12,6 +12,7 @@ from robust_mnist import metrics
 from robust_mnist.attacks import (
     ATTACKS,
     DLR,
+    EOT,
     FGM,
     JSMA,
     PGD,
@@ -33,6 +34,7 @@ from robust_mnist.attacks import (
     WorstOf,
 )
 from robust_mnist.data.pixels import to_float
+from robust_mnist.models import AbstractStochasticClassifier, Expectation
 from robust_mnist.sweep import attack_batch, break_batch, method_key
 from robust_mnist.sweep._driver import CLOSE
 from robust_mnist.threat import L2, Linf
@@ -414,7 +416,49 @@ def test_autoattack_breaks_what_its_parts_break(problem, getkey):
     assert not all_at_once.all()
 
 
+class Dropping(AbstractStochasticClassifier):
+    """Logits of a random fifth of the pixels, scaled so that they are right on average."""
+
+    model: Affine
+
+    def __call__(self, x, *, key):
+        kept = jax.random.bernoulli(key, 0.2, x.shape)
+        return self.model(jnp.where(kept, x / 0.2, 0.0))
+
+
+def test_the_expectation_takes_the_step_that_single_draws_only_take_in_part(getkey):
+    """In two classes the best step in Linf lowers the margin by eps * ||w||_1."""
+    weight, eps = jax.random.normal(getkey(), (2, 64)) / 8, jnp.array(0.1)
+    model, x, y = Affine(weight, jnp.zeros(2)), jnp.full(64, 0.5), jnp.array(0)
+    size = jnp.sum(jnp.abs(weight[0] - weight[1]))
+
+    def gained(samples, key):
+        attack = EOT(FGM(Linf(), Margin()), Dropping(model), samples)
+        z = attack(model, x, y, eps=eps, key=key)
+        return (metrics.margin(model(x), y) - metrics.margin(model(z), y)) / (eps * size)
+
+    assert gained(100, getkey()) == pytest.approx(1, abs=1e-5)
+    singles = [float(gained(1, getkey())) for _ in range(10)]
+    assert 0.1 < np.mean(singles) < 0.3
+
+
+def test_an_expectation_is_the_log_of_mean_probabilities_and_a_function_of_the_image(getkey):
+    weight, x = jax.random.normal(getkey(), (3, 64)), jax.random.uniform(getkey(), (64,))
+    dropping = Dropping(Affine(weight, jnp.zeros(3)))
+    few, many = (Expectation(dropping, getkey(), samples) for samples in (1, 20_000))
+    assert jnp.array_equal(few(x), few(x))
+    assert not jnp.allclose(few(x), few(x.at[0].add(1e-3)), atol=0.1)
+    draws = jax.vmap(lambda key: jax.nn.softmax(dropping(x, key=key)))
+    mean = jnp.mean(draws(jax.random.split(getkey(), 20_000)), axis=0)
+    assert jnp.allclose(jnp.exp(many(x)), mean, atol=0.02)
+
+
 def test_combinators_refuse_what_makes_no_sense():
+    stochastic = Dropping(Affine(jnp.zeros((2, 4)), jnp.zeros(2)))
+    with pytest.raises(ValueError, match="at least one sample, got 0"):
+        EOT(PGD(), stochastic, 0)
+    with pytest.raises(ValueError, match="at least one sample, got 0"):
+        Expectation(stochastic, jax.random.key(0), 0)
     with pytest.raises(ValueError, match="restarts of at least 1, got 0"):
         Restarts(PGD(), 0)
     with pytest.raises(ValueError, match="one norm, got"):

@@ -19,6 +19,7 @@ from robust_mnist.attacks.auto_attack import AutoAttack as AutoAttack
 from robust_mnist.attacks.boundary import Boundary as Boundary
 from robust_mnist.attacks.carlini_wagner import CarliniWagner as CarliniWagner
 from robust_mnist.attacks.combine import (
+    EOT as EOT,
     Restarts as Restarts,
     Transfer as Transfer,
     Within as Within,
@@ -46,6 +47,7 @@ from robust_mnist.attacks.losses import (
 from robust_mnist.attacks.mifgsm import MIFGSM as MIFGSM
 from robust_mnist.attacks.noise import Noise as Noise
 from robust_mnist.attacks.pgd import PGD as PGD
+from robust_mnist.attacks.spatial_grid import SpatialGrid as SpatialGrid
 from robust_mnist.attacks.square import Square as Square
 from robust_mnist.attacks.targeted import Targeted as Targeted
 from robust_mnist.plugins import with_plugins
@@ -57,6 +59,7 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
     {
         # Baselines
         "gradient-step": GradientStep(),
+        "spatial-grid": SpatialGrid(),
         "fgsm-linf": FGM(Linf()),
         "fgm-l2": FGM(L2()),
         "fgm-l1": FGM(L1()),

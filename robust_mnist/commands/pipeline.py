@@ -313,6 +313,8 @@ class _Job:
         for norm, merged in radii.items():
             panels |= sweeping.gallery_panel(merged, witnesses[norm], self.split)
         panels |= sweeping.probe_panels(model, self.split.test, records, witnesses)
+        if records.info.get("stages"):  # the run of a preset
+            panels |= sweeping.universal_panel(model, self.split)
         self.folder.write_arrays("panels", panels)
         from robust_mnist import audit
 

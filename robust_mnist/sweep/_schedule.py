@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, PRNGKeyArray
 
 from robust_mnist.arithmetic import passes
-from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
+from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack, AbstractStepAttack
 from robust_mnist.data import Part
 from robust_mnist.models import MLP, AbstractClassifier
 from robust_mnist.records import Radii
@@ -50,7 +50,7 @@ def control_sample(images: int, size: int, key: PRNGKeyArray) -> Int64[np.ndarra
     return np.sort(np.asarray(drawn[:size])).astype(np.int64)
 
 
-def cost(attack: Search, model: AbstractClassifier) -> Passes:
+def cost(attack: Search | AbstractStepAttack, model: AbstractClassifier) -> Passes:
     """Passes through the network that a run on one image takes; NaN for other than an MLP."""
     if not isinstance(model, MLP):
         return Passes(float("nan"), float("nan"))
@@ -59,6 +59,8 @@ def cost(attack: Search, model: AbstractClassifier) -> Passes:
     def run(x: Any, y: Any, key: Any) -> Any:
         if isinstance(attack, AbstractMinimalAttack):
             return attack(model, x, y, key=key)
+        if isinstance(attack, AbstractStepAttack):
+            return attack(model, x, y, step=jnp.ones(()), key=key)
         return attack(model, x, y, eps=jnp.ones(()), key=key)
 
     program = jax.make_jaxpr(run)(jnp.zeros(pixels), jnp.zeros((), jnp.int32), jax.random.key(0))
