@@ -11,15 +11,12 @@ import abc
 import zlib
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
-from robust_mnist.errors import InputError
-from robust_mnist.models import MLP, AbstractClassifier
-from robust_mnist.models.mlp import ACTIVATIONS
+from robust_mnist.models import AbstractClassifier
 
 
 class AbstractFake(AbstractClassifier):
@@ -111,8 +108,9 @@ class ShatteredGradient(AbstractFake):
 
     def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
         # Pixels are out of step with each other: most are 0, where all would slope alike.
-        phase = 2 * jnp.pi * self.waves * x + jnp.arange(x.size, dtype=x.dtype)
-        return self.model(x + self.height * jnp.sin(phase))
+        phase = self.waves * x + 0.618 * jnp.arange(x.size, dtype=x.dtype)
+        ripple = 4 * jnp.abs(phase - jnp.round(phase)) - 1  # a triangle between -1 and 1
+        return self.model(x + self.height * ripple)
 
 
 class QuantisedInput(AbstractFake):
@@ -139,7 +137,10 @@ class QuantisedInput(AbstractFake):
 
 
 class KWinners(AbstractFake):
-    """Only the strongest units of each hidden layer answer: the output jumps wherever they change.
+    """Units tuned to grey levels compete for every pixel: the output jumps where another one wins.
+
+    That is k-winners-take-all with k = 1, in front of the network. Between the layers of a finished
+    network it takes away accuracy and hardly any gradient, and would deceive nobody.
 
     Reference:
         Xiao, Zhong and Zheng, "Enhancing adversarial defense by k-winners-take-all", ICLR 2020, and
@@ -148,25 +149,20 @@ class KWinners(AbstractFake):
 
     Attributes:
         model: The network inside.
-        share: Part of the units of a layer that answer, in (0, 1].
+        units: Units per pixel, at least 2.
     """
 
-    model: MLP
-    share: float = eqx.field(static=True)
+    model: AbstractClassifier
+    units: int
 
     @property
     def about(self) -> str:
-        return f"{self.share:.0%} of the hidden units answer"
+        return f"of {self.units} units per pixel the strongest answers"
 
     def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
-        for layer in self.model.layers[:-1]:
-            x = self._winners(ACTIVATIONS[self.model.activation](layer(x)))
-        return self.model.layers[-1](x)
-
-    def _winners(self, units: Float[Array, " units"]) -> Float[Array, " units"]:
-        strength = jnp.abs(units)
-        least = jax.lax.top_k(strength, max(1, round(self.share * units.size)))[0][-1]
-        return jnp.where(strength >= least, units, jnp.zeros_like(units))
+        # The unit tuned nearest is excited most, 1 - (x - tuned)^2; rounding tells which it is.
+        tuned = jnp.round(x * (self.units - 1)) / (self.units - 1)
+        return self.model(tuned * (1 - (x - tuned) ** 2))
 
 
 class SoftmaxOutput(AbstractFake):
@@ -209,36 +205,28 @@ class NoisyOutput(AbstractFake):
     def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
         logits = self.model(x)
         # The noise takes no part in the gradient; logits only tell how much of it to draw.
-        still = jax.lax.stop_gradient(logits)
+        still = jax.lax.stop_gradient(logits).astype(jnp.float32)
         noise = jax.pure_callback(_draw, still, still, vmap_method="broadcast_all")
-        return logits + self.deviation * noise
+        return logits + self.deviation * noise.astype(logits.dtype)
 
 
-_generator = np.random.default_rng(zlib.crc32(b"noisy-output"))
+_generator = np.random.default_rng(zlib.crc32(b"noise"))
 
 
-def _draw(like: Array) -> np.ndarray:
-    return _generator.standard_normal(like.shape).astype(like.dtype)
-
-
-def _k_winners(share: float) -> Callable[[AbstractClassifier], AbstractFake]:
-    def wrap(model: AbstractClassifier) -> AbstractFake:
-        if not isinstance(model, MLP):
-            raise InputError(f"k-winners needs the layers of an MLP, got {type(model).__name__}")
-        return KWinners(model, share)
-
-    return wrap
+def _draw(like: Float[Array, "... classes"]) -> Float32[np.ndarray, "... classes"]:
+    return _generator.standard_normal(like.shape, dtype=np.float32)
 
 
 FAKES: dict[str, Callable[[AbstractClassifier], AbstractFake]] = {
     "logits-x1000": lambda model: ScaledLogits(model, 1000.0),
     "gradient-killed": KilledGradient,
     "gradient-reversed": ReversedGradient,
-    "gradient-shattered": lambda model: ShatteredGradient(model, height=0.002, waves=2000.0),
+    "gradient-shattered": lambda model: ShatteredGradient(model, height=0.005, waves=400.0),
     "input-2-levels": lambda model: QuantisedInput(model, 2),
     "input-8-levels": lambda model: QuantisedInput(model, 8),
-    "k-winners": _k_winners(0.2),
+    "k-winners": lambda model: KWinners(model, 16),
     "softmax": lambda model: SoftmaxOutput(model, 1.0),
     "softmax-cold": lambda model: SoftmaxOutput(model, 1e-3),
     "noise": lambda model: NoisyOutput(model, 1.0),
+    "noise-faint": lambda model: NoisyOutput(model, 0.01),
 }
