@@ -378,6 +378,41 @@ class Report:
 
 
 @dataclasses.dataclass(frozen=True)
+class Audit:
+    """Check again whether the results of a run can be trusted; exit code 1 if a check fails."""
+
+    run: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
+    """Folder of a run that was attacked; the answers are written to its run.json."""
+    strict: bool = False
+    """Exit with code 1 as well if a check asks for a look."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Selftest:
+    """Plant known fakes of robustness and show which trust check catches each."""
+
+    run: Annotated[str | None, _FOLDER] = None
+    """A run whose first network and data to use; by default a small one is trained now."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """A network on MNIST to use, as a safetensors file from the model folder of a run."""
+    images: int = 200
+    """Test images to attack, the first of them."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
+        _require(self.model != "", "--model needs a name", "")
+        both = self.run is not None and self.model is not None
+        _require(not both, "--run and --model each name a network; give one", self.model)
+        # With fewer, chance alone would explain what a fake does.
+        _require(self.images >= 50, "--images must be at least 50", self.images)
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """List the data sets that can be named, and where they come from."""
 
@@ -481,6 +516,8 @@ COMMANDS: dict[str, type] = {
     "train": Train,
     "sweep": Sweep,
     "report": Report,
+    "audit": Audit,
+    "selftest": Selftest,
     "data": Data,
     "methods": Methods,
     "devices": Devices,

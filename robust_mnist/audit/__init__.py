@@ -12,6 +12,7 @@ from robust_mnist.audit._evidence import (
     Finding as Finding,
     Verdict as Verdict,
 )
+from robust_mnist.audit._gather import of_run as of_run
 from robust_mnist.audit.batch_split import batch_split
 from robust_mnist.audit.black_box import black_box
 from robust_mnist.audit.clean_count import clean_count

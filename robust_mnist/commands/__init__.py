@@ -13,6 +13,8 @@ _HANDLERS = {
     config.Train: ("pipeline", "train"),
     config.Sweep: ("pipeline", "sweep"),
     config.Report: ("pages", "report"),
+    config.Audit: ("trust", "audit"),
+    config.Selftest: ("trust", "selftest"),
     config.Data: ("lists", "data"),
     config.Methods: ("lists", "methods"),
     config.Devices: ("lists", "devices"),

@@ -7,7 +7,6 @@ the time to the first record would go into that.
 import dataclasses
 import datetime as dt
 import functools
-import itertools
 import shlex
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from robust_mnist import (
     sweep as sweeping,
     training,
 )
-from robust_mnist.commands._opening import check_attack_seed, open_run, settle_sweep
+from robust_mnist.commands._opening import check_attack_seed, check_data, open_run, settle_sweep
 from robust_mnist.commands._programs import keep_programs
 from robust_mnist.commands._result import Result
 from robust_mnist.commands._watch import Watch, outcome
@@ -104,12 +103,8 @@ class _Job:
         self.split = data.split(self.dataset, settings.split)
         interrupts.check()
         training.check_batch(settings, self.split.train)
-        held = folder.info().get("data", {}) if folder.exists and not overwrite else {}
-        if held.get("sha256", self.dataset.sha256) != self.dataset.sha256:
-            raise InputError(
-                f"{folder.path} was made from other data (sha256 {held['sha256'][:12]}...) than "
-                f"{' '.join(settings.data)} holds now ({self.dataset.sha256[:12]}...)"
-            )
+        if not overwrite:
+            check_data(folder, settings, self.dataset)
 
     @classmethod
     def of(cls, command: config.Run | config.Train) -> "_Job":
@@ -296,48 +291,23 @@ class _Job:
 
     def _look(self, models: dict[int, AbstractClassifier]) -> None:
         """Panels and audit, both of the first network."""
+        from robust_mnist import audit
+        from robust_mnist.commands import trust
+
         self.worked = True
-        first, *others = self.seeds
-        model = models[first]
-        # The panels are about to be written anew: damaged ones must not stand in the way.
-        records = self.folder.load(panels=False)
-        stored = self.folder.arrays("witnesses")
-        radii = {norm: records.radii_of(norm)[0] for norm in records.norms}
-        several = len(self.seeds) > 1
-        witnesses = {
-            norm: stored[f"witness/{norm}"][0] if several else stored[f"witness/{norm}"]
-            for norm in radii
-        }
+        model, test = models[self.seeds[0]], self.split.test
+        evidence = audit.of_run(self.folder, models, test)
         lab, about = sweeping.lab_panel(model, self.dataset)
         panels = sweeping.sample_panels(model, self.dataset, self.split) | lab
-        for norm, merged in radii.items():
-            panels |= sweeping.gallery_panel(merged, witnesses[norm], self.split)
-        panels |= sweeping.probe_panels(model, self.split.test, records, witnesses)
+        records = self.folder.load(panels=False)
+        for norm, radii in evidence.radii.items():
+            panels |= sweeping.gallery_panel(radii, evidence.witnesses[norm], self.split)
+        panels |= sweeping.probe_panels(model, test, records, evidence.witnesses)
         if records.info.get("stages"):  # the run of a preset
             panels |= sweeping.universal_panel(model, self.split)
         self.folder.write_arrays("panels", panels)
-        from robust_mnist import audit
-
-        evidence = audit.Evidence(
-            model=model,
-            part=self.split.test,
-            rows=records.rows[records.rows.seed == first],
-            radii=radii,
-            witnesses=witnesses,
-            cells=records.info.get("cells", {}),
-            own={
-                norm: {name: own[0] for name, own in records.upper_by_method(norm).items()}
-                for norm in radii
-            },
-            seeds=len(self.seeds),
-            siblings=tuple(models[seed] for seed in others),
-        )
-        with self.console.progress("audit", len(audit.CHECKS)) as update:
-            names = itertools.count()
-            findings = audit.audit(evidence, lambda name: update(next(names), name))
-            update(len(audit.CHECKS), "")
-        swept = records.info.get("swept")
-        self.folder.update({"lab_panel": about, "audit": findings, "looked": swept})
+        found, swept = trust.check(evidence, self.console), self.folder.info().get("swept")
+        self.folder.update({"lab_panel": about, "audit": found, "looked": swept})
 
 
 def _without_folder(command: str) -> list[str]:
