@@ -103,7 +103,7 @@ def tiny(request):
             "linf": delta.max(axis=1),
             "l2": np.linalg.norm(delta, axis=1),
             "l1": delta.sum(axis=1),
-            "l0": (delta > 1e-6).sum(axis=1),
+            "l0": (delta > 1e-6).sum(axis=1).astype(np.float64),
         }
         for norm, size in sizes.items():
             radii[norm].append(size.min(initial=np.inf))
