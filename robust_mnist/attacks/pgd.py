@@ -5,7 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from robust_mnist import metrics
 from robust_mnist.attacks._base import AbstractBallAttack
+from robust_mnist.attacks._highest import Highest
 from robust_mnist.attacks.losses import AbstractLoss, Margin, words
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.threat import AbstractBall, Linf
@@ -66,29 +68,25 @@ class PGD(AbstractBallAttack):
         eps: Float[Array, ""],
         key: PRNGKeyArray,
     ) -> Float[Array, " pixels"]:
-        score = jax.value_and_grad(lambda z: self.loss(model(z), y))
+        def value(z: Array) -> tuple[Array, Array]:
+            logits = model(z)
+            return self.loss(logits, y), metrics.margin(logits, y) <= 0
+
+        score = jax.value_and_grad(value, has_aux=True)
 
         def feasible(z: Array) -> Array:
-            # Ball before box: x lies in the box, so clipping only moves a pixel towards x and the
-            # result is in both sets. Box before ball would not do for L2.
+            # x lies in the box, so clipping only moves a pixel towards x and stays in the ball.
             return jnp.clip(x + self.ball.project(z - x, eps), 0.0, 1.0)
 
-        def keep(z: Array, value: Array, best: Array, highest: Array) -> tuple[Array, Array]:
-            better = value > highest
-            return jnp.where(better, z, best), jnp.where(better, value, highest)
-
-        def ascend(
-            carry: tuple[Array, Array, Array], _: None
-        ) -> tuple[tuple[Array, Array, Array], None]:
-            z, best, highest = carry
-            value, gradient = score(z)  # one pass both scores z and tells where to go from it
-            best, highest = keep(z, value, best, highest)
+        def ascend(carry: tuple[Array, Highest], _: None) -> tuple[tuple[Array, Highest], None]:
+            z, best = carry
+            seen, gradient = score(z)  # one pass both scores z and tells where to go from it
             move = self.ball.ascend(z, gradient, self.rel_step_size * eps)
-            return (feasible(z + move), best, highest), None
+            return (feasible(z + move), best.see(z, *seen)), None
 
         start = feasible(x + self.ball.sample(key, x.size, eps)) if self.random_start else x
         # The clean image takes part: an attack never makes a mistake right again.
-        first = (start, x, self.loss(model(x), y))
-        (last, best, highest), _ = jax.lax.scan(ascend, first, length=self.steps)
+        first = (start, Highest(x, *value(x)))
+        (last, best), _ = jax.lax.scan(ascend, first, length=self.steps)
         # The last point has been stepped to but not scored yet.
-        return keep(last, self.loss(model(last), y), best, highest)[0]
+        return best.see(last, *value(last)).image
