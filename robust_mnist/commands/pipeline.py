@@ -307,7 +307,9 @@ class _Job:
             panels |= sweeping.universal_panel(model, self.split)
         self.folder.write_arrays("panels", panels)
         found, swept = trust.check(evidence, self.console), self.folder.info().get("swept")
-        self.folder.update({"lab_panel": about, "audit": found, "looked": swept})
+        # A page that stands shows what was looked at before.
+        again = {"looked": swept, "reported": ""}
+        self.folder.update({"lab_panel": about, "audit": found, **again})
 
 
 def _without_folder(command: str) -> list[str]:
