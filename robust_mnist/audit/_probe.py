@@ -92,20 +92,23 @@ class Probe:
             np.all([~np.isnan(upper) for upper in alone.values()], axis=0)
             if alone else np.ones(len(part.labels), bool)
         )  # fmt: skip
-        at = ran[np.linspace(0, len(ran) - 1, min(IMAGES, len(ran))).astype(int)]
+        chosen = ran[np.linspace(0, len(ran) - 1, min(IMAGES, len(ran))).astype(int)]
         grid = np.unique(known.eps.to_numpy())
-        upper = merged.upper[at]
+        upper = merged.upper[chosen]
         half = np.sum(upper > 0) / 2
         standing = np.sum(upper[:, None] > grid, axis=0)
+        nearest = np.flatnonzero(np.abs(standing - half) == np.abs(standing - half).min())
+        # A run that broke next to nothing is asked at its largest radius.
+        at = nearest[-1] if standing[nearest[-1]] > half else nearest[0]
         return cls(
             model=model,
-            part=part.take(at),
+            part=part.take(chosen),
             norm=norm,
-            eps=float(grid[np.argmin(np.abs(standing - half))]),
+            eps=float(grid[at]),
             grid=tuple(map(float, grid)),
             upper=upper,
-            method=merged.method[at],
-            own={method: sizes[at] for method, sizes in alone.items()},
+            method=merged.method[chosen],
+            own={method: sizes[chosen] for method, sizes in alone.items()},
         )
 
     @property
@@ -143,15 +146,21 @@ class Probe:
         attack = ATTACKS.get(f"{name}-{self.norm}")
         return attack if isinstance(attack, AbstractBallAttack) else None
 
+    @property
+    def ascent(self) -> PGD:
+        """PGD of 40 steps, which the norm was chosen to have."""
+        attack = self.named("pgd40")
+        assert isinstance(attack, PGD)
+        return attack
+
     def pgd(self, share: float = 1.0, *, restart: int = 0, eps: float | None = None) -> Answers:
         """What 40 steps of PGD, or `share` times as many, find; asked again, from memory.
 
         The draws do not depend on the number of steps, so that the first ones of a long run are
         those of a short one.
         """
-        attack = self.named("pgd40")
-        assert attack is not None  # the norm was chosen for it
-        if isinstance(attack, PGD) and share != 1.0:
+        attack = self.ascent
+        if share != 1.0:
             attack = dataclasses.replace(attack, steps=max(1, int(attack.steps * share)))
         what = (share, restart, eps)
         if what not in self._kept:

@@ -16,13 +16,12 @@ def batch_split(evidence: Evidence) -> Finding | None:
     that influence each other; such a result cannot be repeated.
     """
     probe = evidence.probe
-    attack = probe.named("pgd40") if probe else None
-    if probe is None or attack is None:
+    if probe is None:
         return None
     order = np.random.default_rng(0).permutation(probe.count)
     other = dataclasses.replace(probe, part=probe.part.take(order), _kept={})
     again = np.empty_like(probe.pgd().margins)
-    again[order] = other.attack(attack, chunk=-(-probe.count // 2)).margins
+    again[order] = other.attack(probe.ascent, chunk=-(-probe.count // 2)).margins
     first = probe.pgd().margins
     clear = (np.abs(first) > CLOSE) & (np.abs(again) > CLOSE)
     differ = clear & ((first <= 0) != (again <= 0))

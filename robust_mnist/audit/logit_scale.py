@@ -54,6 +54,4 @@ def _leading(probe: Probe) -> tuple[str, AbstractBallAttack]:
     name = max(candidates, key=lambda name: int(np.sum(probe.own[name] <= probe.eps)), default="")
     if name:
         return name, candidates[name]
-    attack = probe.named("pgd40")
-    assert attack is not None  # the norm was chosen for it
-    return f"pgd40-{probe.norm}", attack
+    return f"pgd40-{probe.norm}", probe.ascent

@@ -51,11 +51,10 @@ def planted(evidence: Evidence) -> Finding | None:
         NeurIPS 2022, who fit the plane to a random point; the share of 95 % is theirs.
     """
     probe = evidence.probe
-    attack = probe.named("pgd40") if probe else None
-    if probe is None or attack is None:
+    if probe is None:
         return None
     exists, found = _test(
-        attack, probe.model, probe.ball, jnp.asarray(probe.part.images[:IMAGES]),
+        probe.ascent, probe.model, probe.ball, jnp.asarray(probe.part.images[:IMAGES]),
         jnp.asarray(probe.part.ids[:IMAGES], jnp.int32), jnp.asarray(probe.eps, jnp.float32),
         jax.random.fold_in(probe.key, 20),
     )  # fmt: skip

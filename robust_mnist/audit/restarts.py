@@ -25,7 +25,7 @@ def restarts(evidence: Evidence) -> Finding | None:
     found = np.sum([probe.pgd(restart=i).broken for i in range(RESTARTS)], axis=0)
     found = np.where(probe.known, RESTARTS, found)
     once, twice = int(np.sum(found == 1)), int(np.sum(found == 2))
-    unseen = (RESTARTS - 1) / RESTARTS * once * (once - 1) / (2 * (twice + 1))
+    unseen = once * (once - 1) * (RESTARTS - 1) / RESTARTS / (2 * (twice + 1))
     return counted(
         "random starts have found what there is",
         once, probe.count * RESTARTS, look=0.001, fail=0.01,

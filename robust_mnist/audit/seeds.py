@@ -15,10 +15,8 @@ def seeds(evidence: Evidence) -> Finding | None:
     probe = evidence.probe
     if probe is None or not evidence.siblings:
         return None
-    attack = probe.named("pgd40")
-    assert attack is not None  # the norm was chosen for it
     broken = [probe.pgd().broken]
-    broken += [probe.attack(attack, model=sibling).broken for sibling in evidence.siblings]
+    broken += [probe.attack(probe.ascent, model=sibling).broken for sibling in evidence.siblings]
     accuracy = 1.0 - np.mean(broken, axis=1)
     mean = accuracy.mean()
     error = np.sqrt(max(mean * (1 - mean), 1 / probe.count) / probe.count)

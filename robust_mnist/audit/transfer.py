@@ -14,10 +14,9 @@ def transfer(evidence: Evidence) -> Finding | None:
         Carlini et al., "On evaluating adversarial robustness", 2019.
     """
     probe = evidence.probe
-    attack = probe.named("pgd40") if probe else None
-    if probe is None or attack is None or not evidence.siblings:
+    if probe is None or not evidence.siblings:
         return None
-    borrowed = probe.attack(Transfer(attack, evidence.siblings[:1]))
+    borrowed = probe.attack(Transfer(probe.ascent, evidence.siblings[:1]))
     new = borrowed.broken & ~probe.pgd().broken & ~probe.known
     return counted(
         "a sibling's adversarial images break nothing new",
