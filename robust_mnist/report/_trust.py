@@ -25,3 +25,8 @@ def trust_line(findings: Sequence[Mapping[str, Any]]) -> str:
 def verdict_of(finding: Mapping[str, Any]) -> str:
     """The verdict of a check; one that is none of the three is no reason for trust."""
     return finding["verdict"] if finding["verdict"] in MARKS else "fail"
+
+
+def worst_first(findings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The same answers, those that need a person before the others."""
+    return sorted(findings, key=lambda finding: -list(MARKS).index(verdict_of(finding)))
