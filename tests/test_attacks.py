@@ -226,8 +226,8 @@ def test_a_single_step_of_pgd_is_scored_after_it_was_taken(ball, getkey):
 
 
 SCALE_FREE = (
-    "pgd40-l", "pgd20", "apgd100-dlr", "apgd100-targeted", "square", "deepfool", "fmn", "fab", "ddn100-margin",
-    "noise", "jsma",
+    "pgd40-l", "pgd20", "apgd100-dlr", "apgd100-targeted", "square", "deepfool", "fmn", "fab",
+    "ddn100-margin", "noise", "jsma",
 )  # fmt: skip
 
 
