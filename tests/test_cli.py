@@ -1,5 +1,6 @@
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -452,7 +453,25 @@ def test_an_interrupted_run_says_where_it_continues_and_what_comes_next(
     assert out.splitlines()[-2:] == ["run: r", "next: robust-mnist sweep --run r"]
     assert err.splitlines() == ["nothing left to do: r is trained"]
     code, _, err = run("report", "r")
-    assert "report 8/8" in err
+    assert "report 9/9" in err
+
+
+def test_a_preset_leaves_universal_perturbations_that_later_sweeps_keep(run, finished, monkeypatch):
+    from robust_mnist.config import Preset
+    from robust_mnist.records import RunFolder
+    from robust_mnist.sweep import _methods
+
+    small = Preset(control={"linf": ("fgsm-linf",)}, stages={"linf": ("fgsm-linf",)})
+    monkeypatch.setitem(_methods.PRESETS, "quick", small)
+    shutil.copytree(finished, "r")
+    folder = RunFolder(pathlib.Path("r"))
+    assert "universal/fooled" not in folder.load().panels
+    for words in (["--preset", "quick"], ["--methods", "fgsm-linf", "--eps", "0.07"]):
+        code, _, err = run("sweep", "--run", "r", "--norm", "linf", *words)
+        assert code == 0, err
+        panels = folder.load().panels
+        assert panels["universal/perturbations"].shape == (11, 784)
+        assert np.isfinite(panels["universal/fooled"][-1])
 
 
 def test_a_run_is_compared_with_others_only(run, finished):
