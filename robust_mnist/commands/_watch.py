@@ -51,7 +51,7 @@ class Watch:
 def outcome(
     folder: RunFolder, report: Result | None = None, *, following: str | None = None
 ) -> Result:
-    """What a command says of a run at its end: accuracy, throughput, a small table, trust, the page.
+    """What a command says of a run at its end: accuracy, throughput, a table, trust, the page.
 
     Args:
         folder: The run.
