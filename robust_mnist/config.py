@@ -29,10 +29,16 @@ DEFAULT_NORMS: tuple[str, ...] = ("linf", "l2")
 
 # What is run when no --methods are given.
 METHODS: dict[str, tuple[str, ...]] = {
-    "linf": ("fgsm-linf", "pgd40-linf", "ibp-linf"),
+    "linf": ("fgsm-linf", "pgd40-linf", "ibp-linf", "crown-linf"),
     "l2": ("fgm-l2", "pgd40-l2"),
     "l1": ("fgm-l1", "pgd40-l1", "fmn100-l1"),
     "l0": ("jsma-l0", "fmn100-l0"),
+}
+# What `certify` tries at a radius, cheap certifiers first, then an attack on what they leave open.
+CERTIFY: dict[str, tuple[str, ...]] = {
+    "linf": ("ibp-linf", "crown-linf", "pgd40-linf", "alpha-crown20-linf"),
+    "l2": ("crown-l2", "pgd40-l2", "alpha-crown20-l2"),
+    "l1": ("crown-l1", "pgd40-l1"),
 }
 STEP_METHODS: tuple[str, ...] = ("gradient-step",)
 
@@ -237,8 +243,8 @@ class SweepSettings:
     """grid: every method at every eps on every image; quick, standard and thorough attack where the
     bounds are open; auto: grid with --methods and in l1 and l0, standard otherwise."""
     tolerance: float = 0.0
-    """Gap to which a preset refines radii; 0 for 2^-10 of the largest default eps or, with
-    --eps, for no closer than the accuracy at those radii asks."""
+    """Gap to which presets and certifiers refine radii; 0 for 2^-10 of the largest default eps, and
+    with --eps for attacks no closer than the accuracy at those radii asks."""
     attack_seed: int = 0
     """Randomness of the attacks."""
 
@@ -351,6 +357,39 @@ class Sweep:
 
     def __post_init__(self) -> None:
         _require_names(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Certify:
+    """Prove images right up to a radius, or break them: those of a run, or of a foreign network."""
+
+    run: Annotated[str | None, _FOLDER] = None
+    """Folder of a run; what is found is added to it."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """An NPZ with layers.0.weight (out, in), layers.0.bias and so on, instead of a run."""
+    activation: str = "tanh"
+    """Hidden activation of --model."""
+    data: tuple[str, ...] = ("mnist",)
+    """Data whose test images --model is judged on, as in train."""
+    norm: Norm = "linf"
+    """Norm of the radius."""
+    eps: float = 0.01
+    """Radius in units of pixel intensity."""
+    methods: Annotated[tuple[str, ...], _SEVERAL] = ()
+    """Certifiers and attacks of the norm, in the order to try; each sees what is left open."""
+    attack_seed: int = 0
+    """Randomness of the attacks on --model; a run has its own."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
+        one = (self.run is None) != (self.model is None)
+        given = f"--run {self.run} and --model {self.model}" if self.run else "neither"
+        _require(one, "certify takes either --run or --model", given)
+        valid = math.isfinite(self.eps) and self.eps > 0
+        _require(valid, "--eps must be finite and above 0", self.eps)
+        in_range = 0 <= self.attack_seed < 2**31
+        _require(in_range, "--attack-seed must be between 0 and 2147483647", self.attack_seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -515,6 +554,7 @@ COMMANDS: dict[str, type] = {
     "run": Run,
     "train": Train,
     "sweep": Sweep,
+    "certify": Certify,
     "report": Report,
     "audit": Audit,
     "selftest": Selftest,

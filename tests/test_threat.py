@@ -150,6 +150,19 @@ def test_nearest_is_the_smallest_change_that_reaches_the_half_space(ball, eps, s
     assert highest_rise(ball, x, gradient, smaller) < rise - 1e-6
 
 
+@budgets
+@starts
+def test_the_least_value_is_close_and_never_above_the_truth(ball, eps, start, getkey):
+    x = start(jax.random.uniform(getkey(), (9,)))
+    weights = jax.random.normal(getkey(), (9,)).at[4].set(0.0)
+    wide = lambda array: np.asarray(array, np.float64)
+    truth = wide(weights) @ wide(x) - highest_rise(ball, x, -weights, eps)
+    least = float(ball.least(x, weights, jnp.array(float(eps))))
+    assert least <= truth
+    # The dual norm knows no more of the box than which pixels are at an end.
+    assert least >= truth - (0.7 if ball.name == "l2" and eps == 0.7 else 1e-2)
+
+
 @every_ball
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_the_scale_of_a_gradient_does_not_matter_in_the_box(ball, scale, getkey):

@@ -12,6 +12,7 @@ _HANDLERS = {
     config.Run: ("pipeline", "run"),
     config.Train: ("pipeline", "train"),
     config.Sweep: ("pipeline", "sweep"),
+    config.Certify: ("certify", "certify"),
     config.Report: ("pages", "report"),
     config.Audit: ("trust", "audit"),
     config.Selftest: ("trust", "selftest"),

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 def run(command: config.Run) -> Result:
     """Train if needed, sweep, and write the report."""
-    job = _Job.of(command)
+    job = Job.of(command)
     overwrite = command.overwrite
     named = command.run is not None
     settings = command.sweep if overwrite else settle_sweep(job.folder, command.sweep, named=named)
@@ -57,7 +57,7 @@ def run(command: config.Run) -> Result:
 
 def train(command: config.Train) -> Result:
     """Train the networks of a run."""
-    job = _Job.of(command)
+    job = Job.of(command)
     job.begin(overwrite=command.overwrite)
     job.train()
     if not job.worked:
@@ -68,7 +68,7 @@ def train(command: config.Train) -> Result:
 def sweep(command: config.Sweep) -> Result:
     """Add methods and radii to a run."""
     settings, folder = open_run(TrainSettings(), run=command.run, out=None, overwrite=False)
-    job = _Job(settings, folder, command.output)
+    job = Job(settings, folder, command.output)
     sweeping.plan(command.sweep, settings.activation)
     check_attack_seed(folder, command.sweep)
     if "sweep" not in folder.info():
@@ -82,7 +82,7 @@ def sweep(command: config.Sweep) -> Result:
     return outcome(folder, following="report")
 
 
-class _Job:
+class Job:
     """One run on its way: settings that fit the folder, data, and the steps that fill it."""
 
     def __init__(
@@ -107,7 +107,7 @@ class _Job:
             check_data(folder, settings, self.dataset)
 
     @classmethod
-    def of(cls, command: config.Run | config.Train) -> "_Job":
+    def of(cls, command: config.Run | config.Train) -> "Job":
         if command.overwrite and command.run is not None:
             raise InputError("--overwrite starts anew and --run continues; give one of them")
         if command.overwrite and command.resume:

@@ -74,10 +74,15 @@ def check_method(method: str, norm: str, activation: str) -> None:
 
 
 def _check_activation(method: str, activation: str) -> None:
-    known = _activations(method)
-    if known is not None and activation not in known:
-        names = ", ".join(sorted(known))
+    if not applies(method, activation):
+        names = ", ".join(sorted(_activations(method) or ()))
         raise InputError(f"{method} knows the activations {names}, got {activation or 'none'}")
+
+
+def applies(method: str, activation: str) -> bool:
+    """Whether a method can run on a network with this hidden activation."""
+    known = _activations(method)
+    return known is None or activation in known
 
 
 def _control(preset: Preset, norm: str) -> tuple[str, ...]:
@@ -137,13 +142,11 @@ def plan(settings: SweepSettings, activation: str) -> Plan:
                 f"{method} acts in {norm}, but --norm is {' '.join(norms)}; add {norm} to it"
             )
         _check_activation(method, activation)
-    applies = lambda m: (known := _activations(m)) is None or activation in known
-    methods = {
-        norm: tuple(m for m in chosen if norm_of(m) == norm and applies(m)) for norm in norms
-    }
+    fits = lambda method: applies(method, activation)
+    methods = {norm: tuple(m for m in chosen if norm_of(m) == norm and fits(m)) for norm in norms}
     stages = {} if preset is None else {norm: preset.stages[norm] for norm in norms}
     return Plan(
-        stages={norm: tuple(filter(applies, found)) for norm, found in stages.items()},
+        stages={norm: tuple(filter(fits, found)) for norm, found in stages.items()},
         aim={norm: Aim(settings.gap(norm), settings.grid(norm)[1:]) for norm in norms},
         control=0 if preset is None else CONTROL_IMAGES,
         # A norm in which nothing runs is no part of the sweep.

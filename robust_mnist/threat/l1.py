@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from robust_mnist.threat._base import AbstractBall, Image, Scalar, room, to_unit
+from robust_mnist.threat._base import (
+    AbstractBall,
+    Image,
+    Scalar,
+    clean_value,
+    room,
+    shared,
+    to_unit,
+)
 
 
 class L1(AbstractBall):
@@ -89,6 +97,9 @@ class L1(AbstractBall):
         # Back from gains to changes, and never beyond the room for a rounding error.
         change = jnp.abs(gain) / jnp.where(weight > 0, weight, 1.0)
         return jnp.sign(unit) * jnp.minimum(change, limit)
+
+    def least(self, x: Image, weights: Image, eps: Scalar) -> Scalar:
+        return clean_value(x, weights) - shared(jnp.abs(weights), room(x, -weights), eps)
 
 
 def _spend(gradient: Image, price: Image, limit: Image, budget: Scalar) -> Image:
