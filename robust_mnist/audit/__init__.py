@@ -2,7 +2,7 @@
 
 To add one, write `audit/<name>.py` with a function from `Evidence` to a `Finding`, and name it in
 `CHECKS`. Its docstring says what it means and what to do. G21, that the checks notice networks
-which are made to deceive, says nothing of a single run and has no place here.
+which are made to deceive, says nothing of a single run: `selftest` answers it.
 """
 
 from collections.abc import Callable

@@ -104,7 +104,7 @@ def _run(folder: RunFolder, *, quiet: bool) -> tuple[dict[int, AbstractClassifie
 
 
 def _verdicts(outcome: selftests.Outcome) -> str:
-    rows = [("network", "what it is", "seems right", "verdict", "caught by")]
+    rows: list[tuple[str, ...]] = [("network", "what it is", "seems right", "verdict", "caught by")]
     sound = "passes" if not outcome.accused else "ACCUSED"
     rows.append(_row(outcome.sound, sound, outcome.sound.said("look", "fail")))
     for fake in outcome.fakes:
