@@ -1,0 +1,114 @@
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+from test_cli import TINY, complaint, finished, run, small_npz  # noqa: F401 fixtures
+
+from robust_mnist.certify import CERTIFIERS
+from robust_mnist.checkpoint import load_model, read_npz
+from robust_mnist.records import RunFolder
+from robust_mnist.sweep import certify_batch
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A network as another program may leave it: too small to be right often, and robust."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "layers.0.weight": rng.normal(size=(6, 784)) / 28, "layers.0.bias": np.zeros(6),
+        "layers.1.weight": rng.normal(size=(10, 6)), "layers.1.bias": np.zeros(10),
+    }  # fmt: skip
+    np.savez(tmp_path / "net.npz", **arrays)
+    return arrays
+
+
+def test_a_run_is_certified_and_keeps_what_was_found(run, finished, small_npz, tmp_path):  # noqa: F811, ARG001
+    shutil.copytree(finished, tmp_path / "mine")
+    before = RunFolder(tmp_path / "mine").arrays("radii")
+    words = ["certify", "--run", "mine", "--eps", "0.004", "--quiet"]
+    code, out, err = run(*words, "--json")
+    assert (code, err) == (0, "")
+    (found,) = json.loads(out)
+    assert found["certified"] + found["attacked"] + found["open"] == found["images"] == 30
+    folder = RunFolder(tmp_path / "mine")
+    lower, upper = (folder.arrays("radii")[f"{end}/linf"] for end in ("lower", "upper"))
+    assert int(np.sum(lower >= 0.004)) == found["certified"] > 0
+    assert int(np.sum(upper <= 0.004)) == found["attacked"]
+    assert np.all((lower >= before["lower/linf"]) & (upper <= before["upper/linf"]))
+    rows = folder.rows()
+    row = rows[(rows.kind == "certified") & (rows.method == "all") & (rows.eps == 0.004)]
+    assert row.correct.tolist() == [found["certified"]]
+    # Nothing is left to try the second time.
+    code, out, _ = run(*words)
+    assert code == 0
+    assert out.startswith("linf 0.004: ") or found["open"]
+
+
+def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz, tmp_path):  # noqa: F811
+    words = ["certify", "--model", "net.npz", "--data", small_npz, "--eps", "0.02", "--quiet"]
+    code, out, _ = run(*words, "--json")
+    assert code == 0
+    (found,) = json.loads(out)
+    methods = found["methods"]
+    for first, second in itertools.pairwise(methods):
+        assert second["images"] == first["images"] - first["settled"]
+    settled = sum(method["settled"] for method in methods)
+    assert found["open"] == methods[0]["images"] - settled
+    model = read_npz(tmp_path / "net.npz", "tanh")
+    assert np.allclose(model.layers[0].weight, foreign["layers.0.weight"])
+    from robust_mnist import load
+
+    data = load(str(small_npz))
+    crown = CERTIFIERS["crown-linf"]
+    proven = certify_batch(crown, model, data.test_images, data.test_labels, eps=0.02)
+    assert found["certified"] >= int(proven.sum()) > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "said"),
+    [
+        ({}, ["--activation", "gelu", "--methods", "crown-linf"], "crown-linf knows the activ"),
+        ({}, ["--activation", "tahn"], "unknown activation 'tahn'.*did you mean 'tanh'"),
+        ({}, ["--norm", "l0"], "certify has methods for the norms linf, l2, l1, got l0"),
+        ({}, ["--methods", "crown-l2"], "crown-l2 acts in l2, but norm is linf"),
+        ({}, ["--methods", "crwn-linf"], "unknown method 'crwn-linf'.*did you mean 'crown-linf'"),
+        ({}, ["--eps", "0"], "--eps must be finite and above 0, got 0"),
+        ({}, ["--run", "there"], "either --run or --model, got --run there and --model net.npz"),
+        ({"layers.1.bias": np.full(10, np.nan)}, [], "net.npz must hold finite weights"),
+        ({"layers.1.bias": np.zeros(9)}, [], "net.npz: shapes must be"),
+        ({"layers.0.weight": np.zeros((6, 9))}, [], "must take 784 pixels and give 10 classes"),
+        ({"layers.2.bias": np.zeros(10)}, [], "net.npz must hold layers.0.weight"),
+        ({"layers.1.bias": np.zeros(10, int)}, [], "layers.1.bias must hold real numbers"),
+    ],
+)
+def test_a_wrong_request_is_one_line(run, foreign, small_npz, change, words, said):  # noqa: F811
+    import re
+
+    np.savez("net.npz", **(foreign | change))
+    asked = complaint(run("certify", "--model", "net.npz", "--data", small_npz, *words, "--quiet"))
+    assert re.search(said, asked), asked
+
+
+def test_neither_a_run_nor_a_model_is_one_line(run, tmp_path):  # noqa: F811
+    assert "either --run or --model" in complaint(run("certify"))
+    (tmp_path / "net.npz").write_text("no archive")
+    assert "cannot be read as an NPZ" in complaint(run("certify", "--model", "net.npz"))
+    assert "gone.npz" in complaint(run("certify", "--model", "gone.npz"))
+
+
+def test_a_run_with_a_broken_weight_is_refused(run, finished, tmp_path):  # noqa: F811
+    import equinox as eqx
+    import jax.numpy as jnp
+
+    from robust_mnist import checkpoint
+
+    shutil.copytree(finished, tmp_path / "mine")
+    folder = RunFolder(tmp_path / "mine")
+    (path,) = (folder.path / "model").iterdir()
+    model = eqx.tree_at(
+        lambda m: m.layers[0].bias, load_model(path), replace_fn=lambda b: b * jnp.nan
+    )
+    checkpoint.save_model(path, model, checkpoint.about(path))
+    assert "finite weights" in complaint(run("certify", "--run", "mine", "--quiet"))
