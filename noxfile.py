@@ -166,6 +166,35 @@ def peers_training(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.peers_training", *args)
 
 
+@nox.session(name="peers-attacks", venv_backend="virtualenv", reuse_venv=True, default=False)
+def peers_attacks(session: nox.Session) -> None:
+    """Compare attacks with those of other libraries, on the same networks, into reports/data.
+
+    `-- --quick` takes two minutes. AUTOATTACK names a checkout of that library, and
+    ROBUST_MNIST_NETWORKS a folder of further networks.
+    """
+    extra, args = split_extra(session.posargs)
+    session.install("-e", f".{extra}")
+    alone = [("--no-deps", name) for name in group("peers-attacks-alone")]
+    for words in [*((name,) for name in group("peers-attacks")), *alone]:
+        try:
+            session.install(*words)
+        except CommandFailed:  # the table names who is missing
+            session.warn(f"{words[-1]} cannot be installed here.")
+    session.run("python", "-m", "benchmarks.peers_attacks", *args)
+
+
+@nox.session(default=False)
+def oracles(session: nox.Session) -> None:
+    """Run the long tests against exact answers and, where they are at hand, published networks.
+
+    ROBUST_MNIST_NETWORKS names the folder of the networks.
+    """
+    extra, args = split_extra(session.posargs)
+    session.install("-e", f".{extra}", *group("test"))
+    session.run("python", "-m", "pytest", "tests/oracles", *args)
+
+
 @nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel into dist/, and run the sdist's tests against the wheel."""

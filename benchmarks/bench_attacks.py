@@ -89,14 +89,19 @@ def relu(network):
 
 @pytest.mark.parametrize("name", STEP_ATTACKS)
 def bench_step_attack(benchmark, time_compiled, network, images, labels, name):
-    keys = jax.random.split(method_key(jax.random.key(0), name), IMAGES)
+    attack = ATTACKS[name]
+    count = IMAGES if sum(cost(attack, network)) <= LONG else FEW
+    keys = jax.random.split(method_key(jax.random.key(0), name), count)
 
     def run(model, images, labels, keys, step):
-        one = lambda x, y, key: ATTACKS[name](model, x, y, step=step, key=key)
+        one = lambda x, y, key: attack(model, x, y, step=step, key=key)
         return jax.vmap(one)(images, labels, keys)
 
-    step = jnp.asarray(STEP, jnp.float32)
-    attacked = time_compiled(run, network, images, labels, keys, step, items=IMAGES)
+    step = jnp.asarray(min(STEP, attack.largest_step), jnp.float32)
+    images, labels = images[:count], labels[:count]
+    attacked = time_compiled(
+        run, network, images, labels, keys, step, items=count, rounds=30 if count > FEW else 5
+    )
 
     count_evaluations(benchmark, network)
     check(network, images, labels, jnp.clip(attacked, 0.0, 1.0))

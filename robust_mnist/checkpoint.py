@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +18,8 @@ from jaxtyping import PyTree
 
 from robust_mnist import files
 from robust_mnist.errors import InputError
-from robust_mnist.models import MODELS, AbstractClassifier
+from robust_mnist.models import MLP, MODELS, AbstractClassifier
+from robust_mnist.models.mlp import Dense
 
 
 Tree = TypeVar("Tree")
@@ -90,6 +93,44 @@ def load_model(path: str | os.PathLike[str]) -> AbstractClassifier:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not say which network it holds: {error}") from error
     return load(path, like)[0]
+
+
+def read_npz(path: str | os.PathLike[str], activation: str) -> MLP:
+    """A network from elsewhere: an NPZ with `layers.0.weight` (out, in), `layers.0.bias`, ...
+
+    Args:
+        path: The file.
+        activation: Name of the activation between the layers.
+
+    Raises:
+        InputError: The file cannot be read, or its layers do not follow each other.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(f"{path} cannot be read as an NPZ: {error}") from error
+    names = [
+        f"layers.{index}.{part}" for index in range(len(arrays) // 2) for part in ("weight", "bias")
+    ]
+    if not names or set(names) != set(arrays):
+        raise InputError(
+            f"{path} must hold layers.0.weight, layers.0.bias, layers.1.weight and so on, "
+            f"got {', '.join(arrays) or 'nothing'}"
+        )
+    weights, biases = ([arrays[name] for name in names[part::2]] for part in (0, 1))
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.floating):
+            raise InputError(f"{path}: {name} must hold real numbers, got {array.dtype}")
+    shapes = [arrays[name].shape for name in names]
+    sizes = (*weights[0].shape[1:], *(bias.size for bias in biases))
+    if shapes != [s for ins, outs in pairwise(sizes) for s in ((outs, ins), (outs,))]:
+        raise InputError(f"{path}: shapes must be (out, in) and (out,), each in the last out, got "
+                         f"{', '.join(map(str, shapes))}")  # fmt: skip
+    model = MLP(sizes, activation, key=jax.random.key(0))
+    single = lambda array: jax.numpy.asarray(array, jax.numpy.float32)
+    layers = tuple(Dense(single(w), single(b)) for w, b in zip(weights, biases, strict=True))
+    return eqx.tree_at(lambda m: m.layers, model, layers)
 
 
 def about(path: str | os.PathLike[str]) -> Metadata:

@@ -29,10 +29,16 @@ DEFAULT_NORMS: tuple[str, ...] = ("linf", "l2")
 
 # What is run when no --methods are given.
 METHODS: dict[str, tuple[str, ...]] = {
-    "linf": ("fgsm-linf", "pgd40-linf", "ibp-linf"),
+    "linf": ("fgsm-linf", "pgd40-linf", "ibp-linf", "crown-linf"),
     "l2": ("fgm-l2", "pgd40-l2"),
     "l1": ("fgm-l1", "pgd40-l1", "fmn100-l1"),
     "l0": ("jsma-l0", "fmn100-l0"),
+}
+# What `certify` tries at a radius, cheap certifiers first, then an attack on what they leave open.
+CERTIFY: dict[str, tuple[str, ...]] = {
+    "linf": ("ibp-linf", "crown-linf", "pgd40-linf", "alpha-crown20-linf"),
+    "l2": ("crown-l2", "pgd40-l2", "alpha-crown20-l2"),
+    "l1": ("crown-l1", "pgd40-l1"),
 }
 STEP_METHODS: tuple[str, ...] = ("gradient-step",)
 
@@ -67,7 +73,7 @@ PRESETS: dict[str, Preset] = {
         },
         stages={
             "linf": ("fmn100-linf", "fab10-targeted-linf", "pgd20-targeted-linf"),
-            "l2": ("fmn100-l2", "fab10-targeted-l2", "ddn100-l2", "pgd20-targeted-l2"),
+            "l2": ("fmn100-l2", "fab10-targeted-l2", "ddn100-l2"),
         },
     ),
     "thorough": Preset(
@@ -233,10 +239,12 @@ class SweepSettings:
     """Radii in units of pixel intensity, for one --norm; each norm has a default grid."""
     methods: Annotated[tuple[str, ...], _SEVERAL] = ()
     """Attacks and certifiers by name; `robust-mnist methods` lists them."""
-    preset: Literal["grid", "quick", "standard", "thorough"] = "grid"
-    """grid: every method at every eps on every image; else attacks where the bounds are open."""
+    preset: Literal["auto", "grid", "quick", "standard", "thorough"] = "auto"
+    """grid: every method at every eps on every image; quick, standard and thorough attack where the
+    bounds are open; auto: grid with --methods and in l1 and l0, standard otherwise."""
     tolerance: float = 0.0
-    """Gap to which a preset's attacks refine a radius; 0 for 2^-10 of the norm's largest eps."""
+    """Gap to which presets and certifiers refine radii; 0 for 2^-10 of the largest default eps, and
+    with --eps for attacks no closer than the accuracy at those radii asks."""
     attack_seed: int = 0
     """Randomness of the attacks."""
 
@@ -247,7 +255,7 @@ class SweepSettings:
         for value in self.eps:
             valid = math.isfinite(value) and value >= 0
             _require(valid, "--eps must be finite and at least 0", value)
-        chosen = self.preset == "grid" or not self.methods
+        chosen = self.preset in {"auto", "grid"} or not self.methods
         _require(chosen, "--methods belong to --preset grid; leave one of them out", self.preset)
         valid = math.isfinite(self.tolerance) and self.tolerance >= 0
         _require(valid, "--tolerance must be finite and at least 0", self.tolerance)
@@ -260,8 +268,8 @@ class SweepSettings:
         return tuple(sorted({0.0, *(self.eps or EPS[norm])}))
 
     def gap(self, norm: str) -> float:
-        """Gap to which a preset's attacks refine a radius in `norm`."""
-        return self.tolerance or EPS[norm][-1] / 1024
+        """Gap to which a preset refines a radius in `norm`; infinite if only `eps` count."""
+        return self.tolerance or (math.inf if self.eps else EPS[norm][-1] / 1024)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -352,6 +360,39 @@ class Sweep:
 
 
 @dataclasses.dataclass(frozen=True)
+class Certify:
+    """Prove images right up to a radius, or break them: those of a run, or of a foreign network."""
+
+    run: Annotated[str | None, _FOLDER] = None
+    """Folder of a run; what is found is added to it."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """An NPZ with layers.0.weight (out, in), layers.0.bias and so on, instead of a run."""
+    activation: str = "tanh"
+    """Hidden activation of --model."""
+    data: tuple[str, ...] = ("mnist",)
+    """Data whose test images --model is judged on, as in train."""
+    norm: Norm = "linf"
+    """Norm of the radius."""
+    eps: float = 0.01
+    """Radius in units of pixel intensity."""
+    methods: Annotated[tuple[str, ...], _SEVERAL] = ()
+    """Certifiers and attacks of the norm, in the order to try; each sees what is left open."""
+    attack_seed: int = 0
+    """Randomness of the attacks on --model; a run has its own."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
+        one = (self.run is None) != (self.model is None)
+        given = f"--run {self.run} and --model {self.model}" if self.run else "neither"
+        _require(one, "certify takes either --run or --model", given)
+        valid = math.isfinite(self.eps) and self.eps > 0
+        _require(valid, "--eps must be finite and above 0", self.eps)
+        in_range = 0 <= self.attack_seed < 2**31
+        _require(in_range, "--attack-seed must be between 0 and 2147483647", self.attack_seed)
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """Write the page and the figures of a run, or compare several."""
 
@@ -373,6 +414,41 @@ class Report:
     def __post_init__(self) -> None:
         _require_names(self)
         _require("" not in self.runs, "report needs the names of runs", "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """Check again whether the results of a run can be trusted; exit code 1 if a check fails."""
+
+    run: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
+    """Folder of a run that was attacked; the answers are written to its run.json."""
+    strict: bool = False
+    """Exit with code 1 as well if a check asks for a look."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Selftest:
+    """Plant known fakes of robustness and show which trust check catches each."""
+
+    run: Annotated[str | None, _FOLDER] = None
+    """A run whose first network and data to use; by default a small one is trained now."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """A network on MNIST to use, as a safetensors file from the model folder of a run."""
+    images: int = 200
+    """Test images to attack, the first of them."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
+        _require(self.model != "", "--model needs a name", "")
+        both = self.run is not None and self.model is not None
+        _require(not both, "--run and --model each name a network; give one", self.model)
+        # With fewer, chance alone would explain what a fake does.
+        _require(self.images >= 50, "--images must be at least 50", self.images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -478,7 +554,10 @@ COMMANDS: dict[str, type] = {
     "run": Run,
     "train": Train,
     "sweep": Sweep,
+    "certify": Certify,
     "report": Report,
+    "audit": Audit,
+    "selftest": Selftest,
     "data": Data,
     "methods": Methods,
     "devices": Devices,

@@ -123,6 +123,22 @@ def paired_bootstrap(
     return float(low), float(high)
 
 
+def exceeds(count: int, images: int, share: float, *, confidence: float = 0.99) -> bool:
+    """Whether so many images say that the share behind them is above `share`.
+
+    They do where a share of exactly `share` would rarely give as many.
+
+    Args:
+        count: Images with some property.
+        images: Images looked at.
+        share: Limit, in [0, 1).
+        confidence: One less the chance of a false alarm at the limit, in (0, 1).
+    """
+    from scipy import stats  # noqa: PLC0415 a second that training should not wait for
+
+    return count > 0 and float(stats.binom.sf(count - 1, images, share)) < 1 - confidence
+
+
 class Unseen(NamedTuple):
     """An estimate of how many were never found, by how many were hardly found.
 

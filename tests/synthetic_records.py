@@ -277,6 +277,13 @@ def make(
         "flow/labels": dataset.test_labels[:images],
         **lab_panel(rng, dataset, smallest),
     }
+    panels |= {
+        "universal/eps": np.asarray(0.1),
+        "universal/perturbations": rng.choice([-0.1, 0.1], (11, 784)).astype(np.float32),
+        "universal/fooled": np.append(rng.uniform(size=10), np.nan),
+        "universal/images": np.append(np.bincount(labels, minlength=10), images),
+        "universal/flow": np.where(np.eye(10), np.nan, rng.uniform(size=(10, 10))),
+    }
     for norm in norms:
         first = networks[0]
         bounds = first[f"upper/{norm}"], first[f"reached/{norm}"]

@@ -8,6 +8,7 @@ from problems import grey_images, network, predicted
 
 from robust_mnist.attacks import (
     APGD,
+    APGDL1,
     ATTACKS,
     DDN,
     DLR,
@@ -20,6 +21,7 @@ from robust_mnist.attacks import (
     DeepFool,
     Square,
     TargetedDLR,
+    Within,
 )
 from robust_mnist.threat import L2, Linf
 
@@ -40,12 +42,32 @@ def test_apgd_has_the_settings_of_autoattack(norm):
         assert np.cumsum(attack.windows()).tolist() == [22, 41, 57, 70, 80, 87, 93, 99]
 
 
+def test_apgd_in_l1_has_the_settings_of_autoattack():
+    ce, targeted = ATTACKS["apgd100-ce-l1"], ATTACKS["apgd100-targeted-l1"]
+    assert isinstance(ce, APGDL1)
+    assert isinstance(ce.loss, CrossEntropy)
+    assert (targeted.targets, targeted.toward) == (5, TargetedDLR)
+    for attack in (ce, targeted.attack):
+        assert (attack.steps, attack.fewer, attack.shortest, attack.sparser) == (
+            100, 1.5, 0.1, 0.95,
+        )  # fmt: skip
+        assert [multiple for multiple, _ in attack.balls] == [3.0, 2.0, 1.0]
+        assert attack.rounds() == [30, 30, 40]
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_fab_has_the_settings_of_autoattack(norm):
     attack = ATTACKS[f"fab100-targeted-{norm}"]
     assert isinstance(attack, FABT)
     settings = (attack.steps, attack.targets, attack.alpha_max, attack.eta, attack.beta)
     assert settings == (100, 9, 0.1, 1.05, 0.9)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_autoattack_runs_the_four_attacks_above_and_below_in_their_order(norm):
+    names = ("apgd100-ce", "apgd100-targeted", "fab100-targeted", "square5000")
+    ce, targeted, fab, square = (ATTACKS[f"{name}-{norm}"] for name in names)
+    assert ATTACKS[f"autoattack-standard-{norm}"].attacks == (ce, targeted, Within(fab), square)
 
 
 def test_square_has_the_settings_of_autoattack():
@@ -134,3 +156,69 @@ def test_apgd_takes_the_very_steps_of_its_rules(ball, eps, loss, getkey):
                 x=np.asarray(x), eps=eps, norm=ball.name,
             )  # fmt: skip
             assert np.allclose(found, again, atol=1e-9)
+
+
+def project_again(x, delta, eps):
+    """The projection on ball and box, by bisection of the level."""
+    size = np.abs(delta)
+    limit = np.where(delta > 0, 1 - x, x)
+    low, high = 0.0, size.max()
+    at = lambda level: np.clip(size - level, 0, limit)
+    if at(0.0).sum() <= eps:
+        return np.sign(delta) * at(0.0)
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at(middle).sum() > eps else (low, middle)
+    return np.sign(delta) * at(high)
+
+
+def apgd_l1_again(gradient, value, is_wrong, start, x, eps, steps):
+    """The rules of APGD in L1 in plain loops, in one ball."""
+    z, step, count = start, eps, x.size
+    best, best_value, best_gradient = z, value(z), gradient(z)
+    current, wrong = best_gradient, z if is_wrong(z) else None
+    before = np.sum(z != x)
+    share = before / count / 1.5
+    for i in range(steps):
+        bound = np.sort(np.abs(current))[int(np.clip((1 - share) * count + 1e-9, 0, count - 1))]
+        signs = np.where(np.abs(current) >= bound, np.sign(current), 0)
+        delta = z + step * signs / np.abs(signs).sum() - x
+        z = x + project_again(x, delta, eps)
+        current = gradient(z)
+        if is_wrong(z):
+            wrong = z
+        if value(z) > best_value:
+            best, best_value, best_gradient = z, value(z), current
+        if (i + 1) % max(int(0.04 * steps), 1) == 0:
+            now = np.sum(best != x)
+            share = now / count / 1.5
+            if now / before < 0.95:
+                step, z, current = eps, best, best_gradient
+            else:
+                step = max(step / 1.5, eps / 10)
+            before = now
+    return best, wrong
+
+
+def test_apgd_in_l1_takes_the_very_steps_of_its_rules(getkey):
+    with jax.enable_x64(True):
+        wide = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
+        model, images = network(getkey()), grey_images(getkey(), 3)
+        labels, model = predicted(model, images), wide(model)
+        attack, eps = APGDL1(), 0.8
+        run = jax.jit(lambda x, y, key: attack(model, x, y, eps=jnp.asarray(eps), key=key))
+        value = jax.jit(lambda z, y: attack.loss(model(z), y))
+        slope = jax.jit(jax.grad(lambda z, y: attack.loss(model(z), y)))
+        for image, label in zip(images, labels, strict=True):
+            x, y, key = image / 255.0, jnp.asarray(int(label), jnp.int32), getkey()
+            z, wrong = x + np.asarray(attack._draw(key, 64)), None
+            for (multiple, _), steps in zip(attack.balls, attack.rounds(), strict=True):
+                radius = multiple * eps
+                z, wrong = apgd_l1_again(
+                    gradient=lambda z, y=y: np.asarray(slope(z, y)),
+                    value=lambda z, y=y: float(value(z, y)),
+                    is_wrong=lambda z, y=y: int(jnp.argmax(model(jnp.asarray(z)))) != int(y),
+                    start=x + project_again(x, z - x, radius), x=x, eps=radius, steps=steps,
+                )  # fmt: skip
+            found = run(jnp.asarray(x), y, key)
+            assert np.allclose(found, z if wrong is None else wrong, atol=1e-9)

@@ -12,12 +12,14 @@ from robust_mnist import metrics
 from robust_mnist.attacks import (
     ATTACKS,
     DLR,
+    EOT,
     FGM,
     JSMA,
     PGD,
     AbstractBallAttack,
     AbstractMinimalAttack,
     AbstractStepAttack,
+    AutoAttack,
     CrossEntropy,
     GradientStep,
     LinearRegion,
@@ -28,15 +30,22 @@ from robust_mnist.attacks import (
     TargetedDLR,
     Toward,
     Transfer,
+    Within,
     WorstOf,
 )
 from robust_mnist.data.pixels import to_float
+from robust_mnist.models import AbstractStochasticClassifier, Expectation
 from robust_mnist.sweep import attack_batch, break_batch, method_key
 from robust_mnist.sweep._driver import CLOSE
 from robust_mnist.threat import L2, Linf
 
 
-BALL_ATTACKS = {name: a for name, a in ATTACKS.items() if isinstance(a, AbstractBallAttack)}
+# AutoAttack is made of entries that are tested one by one, and takes as long as all of them.
+BALL_ATTACKS = {
+    name: a
+    for name, a in ATTACKS.items()
+    if isinstance(a, AbstractBallAttack) and not isinstance(a, AutoAttack)
+}
 every_ball_attack = pytest.mark.parametrize(
     "attack", BALL_ATTACKS.values(), ids=BALL_ATTACKS.keys()
 )
@@ -253,8 +262,8 @@ def test_a_single_step_of_pgd_is_scored_after_it_was_taken(ball, getkey):
 
 
 SCALE_FREE = (
-    "pgd", "apgd100-dlr", "apgd100-targeted", "square", "deepfool", "fmn", "fab", "ddn100-margin",
-    "noise", "jsma",
+    "pgd40-l", "pgd20", "apgd100-dlr", "apgd100-targeted", "square", "deepfool", "fmn", "fab",
+    "ddn100-margin", "noise", "jsma",
 )  # fmt: skip
 
 
@@ -385,7 +394,71 @@ def test_transfer_attacks_the_siblings_alone(problem, getkey):
     assert jnp.array_equal(transferred, attack(sibling, x, y, eps=eps, key=key))
 
 
+def test_a_minimal_attack_counts_in_a_ball_only_where_it_ends_inside(problem, getkey):
+    model, images, labels = problem
+    x, y = jnp.asarray(images[0], jnp.float32) / 255, jnp.asarray(labels[0], jnp.int32)
+    attack, key = ATTACKS["deepfool50-l2"], getkey()
+    closest = attack(model, x, y, key=key)
+    size = attack.ball.size(closest - x)
+    assert size > 0
+    within = lambda eps: Within(attack)(model, x, y, eps=eps, key=key)
+    assert jnp.array_equal(within(1.01 * size), closest)
+    assert jnp.array_equal(within(0.99 * size), x)
+
+
+def test_autoattack_breaks_what_its_parts_break(problem, getkey):
+    key, attack = getkey(), AutoAttack(Linf())
+    all_at_once = broken(attack, problem, key, 0.03)
+    for part in (attack.attacks[0], attack.attacks[2]):
+        alone = broken(part, problem, key, 0.03)
+        assert alone.any()
+        assert np.all(all_at_once[alone])
+    assert not all_at_once.all()
+
+
+class Dropping(AbstractStochasticClassifier):
+    """Logits of a random fifth of the pixels, scaled so that they are right on average."""
+
+    model: Affine
+
+    def __call__(self, x, *, key):
+        kept = jax.random.bernoulli(key, 0.2, x.shape)
+        return self.model(jnp.where(kept, x / 0.2, 0.0))
+
+
+def test_the_expectation_takes_the_step_that_single_draws_only_take_in_part(getkey):
+    """In two classes the best step in Linf lowers the margin by eps * ||w||_1."""
+    weight, eps = jax.random.normal(getkey(), (2, 64)) / 8, jnp.array(0.1)
+    model, x, y = Affine(weight, jnp.zeros(2)), jnp.full(64, 0.5), jnp.array(0)
+    size = jnp.sum(jnp.abs(weight[0] - weight[1]))
+
+    def gained(samples, key):
+        attack = EOT(FGM(Linf(), Margin()), Dropping(model), samples)
+        z = attack(model, x, y, eps=eps, key=key)
+        return (metrics.margin(model(x), y) - metrics.margin(model(z), y)) / (eps * size)
+
+    assert gained(100, getkey()) == pytest.approx(1, abs=1e-5)
+    singles = [float(gained(1, getkey())) for _ in range(10)]
+    assert 0.1 < np.mean(singles) < 0.3
+
+
+def test_an_expectation_is_the_log_of_mean_probabilities_and_a_function_of_the_image(getkey):
+    weight, x = jax.random.normal(getkey(), (3, 64)), jax.random.uniform(getkey(), (64,))
+    dropping = Dropping(Affine(weight, jnp.zeros(3)))
+    few, many = (Expectation(dropping, getkey(), samples) for samples in (1, 20_000))
+    assert jnp.array_equal(few(x), few(x))
+    assert not jnp.allclose(few(x), few(x.at[0].add(1e-3)), atol=0.1)
+    draws = jax.vmap(lambda key: jax.nn.softmax(dropping(x, key=key)))
+    mean = jnp.mean(draws(jax.random.split(getkey(), 20_000)), axis=0)
+    assert jnp.allclose(jnp.exp(many(x)), mean, atol=0.02)
+
+
 def test_combinators_refuse_what_makes_no_sense():
+    stochastic = Dropping(Affine(jnp.zeros((2, 4)), jnp.zeros(2)))
+    with pytest.raises(ValueError, match="at least one sample, got 0"):
+        EOT(PGD(), stochastic, 0)
+    with pytest.raises(ValueError, match="at least one sample, got 0"):
+        Expectation(stochastic, jax.random.key(0), 0)
     with pytest.raises(ValueError, match="restarts of at least 1, got 0"):
         Restarts(PGD(), 0)
     with pytest.raises(ValueError, match="one norm, got"):

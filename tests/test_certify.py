@@ -1,3 +1,6 @@
+import itertools
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,40 +9,179 @@ from problems import grey_images, network, predicted
 
 from robust_mnist import metrics
 from robust_mnist.attacks import ATTACKS, AbstractBallAttack
-from robust_mnist.certify import CERTIFIERS, IBP
+from robust_mnist.certify import CERTIFIERS, CROWN, IBP
+from robust_mnist.certify._lines import CURVES, lines, slopes
+from robust_mnist.certify.milp import exact_margin
 from robust_mnist.data import Part
-from robust_mnist.models import MLP
+from robust_mnist.errors import InputError
+from robust_mnist.models import ACTIVATIONS, MLP
 from robust_mnist.models.mlp import Dense
-from robust_mnist.sweep import attack_batch, certify_batch, radii
+from robust_mnist.sweep import attack_batch, certified_radii, certify_batch, radii
+from robust_mnist.threat import Linf
+
+
+every_certifier = pytest.mark.parametrize("certifier", CERTIFIERS.values(), ids=CERTIFIERS.keys())
 
 
 def meetings():
-    """Every certifier with every attack of its norm on tanh, and with one attack on the others."""
-    for name, certifier in CERTIFIERS.items():
-        norm = certifier.ball.name
-        for attack, kind in ATTACKS.items():
-            if isinstance(kind, AbstractBallAttack) and kind.ball.name == norm:
-                yield name, attack, "tanh"
-        for activation in sorted(certifier.activations - {"tanh"}):
-            yield name, f"pgd40-{norm}", activation
+    """Every activation in Linf, a smooth and a kinked one in the other norms."""
+    for norm in sorted({certifier.ball.name for certifier in CERTIFIERS.values()}):
+        for activation in sorted(CURVES) if norm == "linf" else ("relu", "tanh"):
+            yield norm, activation
 
 
-@pytest.mark.parametrize(("certifier", "attack", "activation"), list(meetings()))
-def test_no_attack_gets_below_a_certified_margin(certifier, attack, activation, getkey):
+def reached(model, attacks, x, y, eps, key):
+    """The lowest margin that some attack reaches, image by image."""
+    margins = []
+    for attack in attacks:
+
+        @jax.jit
+        def least(x, y, eps, attack=attack):
+            z = attack_batch(attack, model, x, y, ids=jnp.arange(x.shape[0]), eps=eps, key=key)
+            return jax.vmap(lambda z, y: metrics.margin(model(z), y))(z, y)
+
+        margins.append(least(x, y, eps))
+    return jnp.min(jnp.stack(margins), axis=0)
+
+
+@pytest.mark.parametrize(("norm", "activation"), list(meetings()))
+def test_no_attack_gets_below_a_certified_margin(norm, activation, getkey):
     model = network(getkey(), activation=activation)
     images, key = grey_images(getkey(), 8), getkey()
+    # Half of them black and white: there the box matters.
+    images[4:] = np.where(images[4:] > 127, 255, 0)
+    sizes = (0.0, 0.01, 0.1, 0.7, 5.0, 1000.0)
+    eps = jnp.repeat(jnp.array(sizes, jnp.float32), 8)
+    x = jnp.tile(jnp.asarray(images, jnp.float32) / 255, (len(sizes), 1))
+    y = jnp.tile(jnp.asarray(predicted(model, images), jnp.int32), len(sizes))
+
+    attacks = {
+        name: attack for name, attack in ATTACKS.items()
+        if isinstance(attack, AbstractBallAttack) and attack.ball.name == norm
+        and (name == f"pgd40-{norm}" or (norm, activation) == ("linf", "tanh"))
+    }  # fmt: skip
+    lowest = reached(model, attacks.values(), x, y, eps, key)
+    for name, certifier in CERTIFIERS.items():
+        if certifier.ball.name == norm and activation in certifier.activations:
+            prove = lambda x, y, e, certifier=certifier: certifier(model, x, y, eps=e)
+            assert jnp.all(jax.jit(jax.vmap(prove))(x, y, eps) <= lowest), name
+
+
+def swap(activation, low, high, low_slope, high_slope):
+    """Lines with below and above exchanged."""
+    found = lines(activation, low, high, low_slope, high_slope)
+    return type(found)(found.high_slope, found.high_at, found.low_slope, found.low_at)
+
+
+def mirror(x, weights, eps):
+    """What ball and box allow at the other end of the box."""
+    low, high = jnp.maximum(1 - x - eps, 0.0), jnp.minimum(1 - x + eps, 1.0)
+    centre, radius = (low + high) / 2, (high - low) / 2
+    return jnp.sum(weights * (centre + 2 * x - 1) - jnp.abs(weights) * radius)
+
+
+@pytest.mark.parametrize("mistake", ["none", "below and above", "end of the box", "a margin"])
+def test_an_unsound_bound_would_be_caught(mistake, getkey, monkeypatch):
+    """The comparison of the test above, where the bound is nearly exact and one thing is wrong."""
+    from robust_mnist.certify import _backward, crown
+
+    model, images = network(getkey(), sizes=(64, 16, 10), gain=0.7), grey_images(getkey(), 8)
+    images[:] = np.where(images > 127, 255, 0)
     x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(predicted(model, images), jnp.int32)
+    eps, real = jnp.full(8, 0.01, jnp.float32), _backward.lowest
+    if mistake == "below and above":
+        monkeypatch.setattr(_backward, "lines", swap)
+    elif mistake == "end of the box":
+        monkeypatch.setattr(Linf, "least", lambda _, *args: mirror(*args))
+    elif mistake == "a margin":
+        monkeypatch.setattr(crown, "lowest", lambda *args: real(*args) + 0.01)
+    prove = lambda x, y, e: CROWN(Linf())(model, x, y, eps=e)
+    lowest = reached(model, [ATTACKS["pgd40-linf"]], x, y, eps, getkey())
+    assert jnp.any(jax.vmap(prove)(x, y, eps) > lowest) == (mistake != "none")
 
-    @jax.jit
-    def both(radius):
-        z = attack_batch(ATTACKS[attack], model, x, y, ids=jnp.arange(8), eps=radius, key=key)
-        reached = jax.vmap(lambda z, y: metrics.margin(model(z), y))(z, y)
-        prove = lambda x, y, e: CERTIFIERS[certifier](model, x, y, eps=e)
-        return jax.vmap(prove)(x, y, radius), reached
 
-    for eps in (0.0, 0.01, 0.1, 5.0):
-        bound, reached = both(jnp.full(8, eps, jnp.float32))
-        assert jnp.all(bound <= reached)
+@pytest.mark.parametrize("wide", [False, True], ids=["float32", "float64"])
+def test_bounds_hold_in_exact_arithmetic_whatever_cancels(wide):
+    """Tiny ReLU networks with weights of up to 1e9 that nearly cancel, evaluated in fractions."""
+    rng = np.random.default_rng(0)
+    dtype = np.float64 if wide else np.float32
+    with jax.enable_x64(wide):
+        prove = {
+            name: jax.jit(lambda m, x, y, eps, c=certifier: c(m, x, y, eps=eps))
+            for name, certifier in CERTIFIERS.items()
+        }
+        for _ in range(60):
+            model, layers = cancelling(rng, dtype)
+            x = rng.uniform(size=3).astype(np.float32)
+            eps = float(np.float32(rng.choice([0.0, 1e-6, 0.05, 3.0])))
+            clip = lambda value: min(max(value, Fraction(0)), Fraction(1))
+            ends = [[clip(Fraction(float(p)) + s * Fraction(eps)) for s in (-1, 0, 1)] for p in x]
+            corners = list(itertools.product(*ends))
+            # In the other norms a single pixel may take it all.
+            moves = lambda point, ends=ends: sum(
+                p != end[1] for p, end in zip(point, ends, strict=True)
+            )
+            crosses = [point for point in corners if moves(point) <= 1]
+            at = jnp.asarray(x, dtype), jnp.asarray(eps, dtype)
+            for y, (name, bound) in itertools.product(range(2), prove.items()):
+                found = float(bound(model, at[0], jnp.asarray(y, jnp.int32), at[1]))
+                points = corners if name.endswith("linf") else crosses
+                exact = min(exactly(layers, point, y) for point in points)
+                assert np.isnan(found) or Fraction(found) <= exact, (name, eps)
+
+
+def cancelling(rng, dtype):
+    """A 3-3-2 ReLU network whose neurons are large and nearly the same, and its exact layers."""
+    large = 10.0 ** rng.uniform(0, 9)
+    first = large * np.sign(rng.normal(size=3)) + rng.normal(size=(3, 3)) * rng.choice([1e-3, 1.0])
+    last = np.stack([rng.normal(size=3) * large, -rng.normal(size=3) * large])
+    last[:, 1] = -last[:, 0] + rng.normal(size=2)
+    arrays = [first, rng.normal(size=3) * large, last, rng.normal(size=2)]
+    arrays = [array.astype(np.float32) for array in arrays]
+    model = MLP((3, 3, 2), "relu", key=jax.random.key(0))
+    wide = [jnp.asarray(array, dtype) for array in arrays]
+    return jax.tree.unflatten(jax.tree.structure(model), wide), arrays
+
+
+def exactly(layers, pixels, y):
+    """The margin in rational arithmetic."""
+    first, first_bias, last, last_bias = layers
+    dot = lambda row, values, bias: sum(
+        (Fraction(float(w)) * v for w, v in zip(row, values, strict=True)), Fraction(float(bias))
+    )
+    hidden = [
+        max(dot(row, pixels, b), Fraction(0)) for row, b in zip(first, first_bias, strict=True)
+    ]
+    logits = [dot(row, hidden, b) for row, b in zip(last, last_bias, strict=True)]
+    return logits[y] - logits[1 - y]
+
+
+def test_the_exact_margin_lies_between_bounds_and_attacks(getkey):
+    model = network(getkey(), sizes=(6, 8, 8, 3), activation="relu")
+    x = np.asarray(jax.random.uniform(getkey(), (6,)))
+    y = int(jnp.argmax(model(jnp.asarray(x))))
+    label = jnp.asarray(y, jnp.int32)
+    for eps in (0.0, 0.1, 0.4):
+        exact = exact_margin(model, x, y, eps=eps)
+        ends = np.clip([x - eps, x, x + eps], 0, 1).T
+        grid = jnp.asarray(np.stack(np.meshgrid(*ends), -1).reshape(-1, 6), jnp.float32)
+        margin = jax.vmap(lambda z: metrics.margin(model(z), label))
+        sampled = float(jnp.min(margin(grid)))
+        assert exact <= sampled + 1e-4
+        bounds = [
+            float(CERTIFIERS[name](model, jnp.asarray(x), label, eps=jnp.array(eps)))
+            for name in ("ibp-linf", "crown-ibp-linf", "crown-linf", "alpha-crown20-linf")
+        ]
+        assert max(bounds) <= exact + 1e-4
+        assert bounds[-1] >= bounds[-2] - 1e-5
+        if eps == 0.0:
+            assert exact == pytest.approx(sampled, abs=1e-4)
+            assert bounds[-1] == pytest.approx(sampled, abs=1e-2)
+
+
+def test_exact_margins_are_of_relu_alone(getkey):
+    with pytest.raises(InputError, match="relu, got tanh"):
+        exact_margin(network(getkey(), sizes=(4, 3, 2)), np.zeros(4), 0, eps=0.1)
 
 
 def test_intervals_match_a_layer_worked_by_hand():
@@ -56,32 +198,150 @@ def test_intervals_match_a_layer_worked_by_hand():
     assert jnp.allclose(other, -0.7, atol=1e-5)
 
 
-def test_bounds_are_exact_for_an_affine_network_inside_the_box(getkey):
+@every_certifier
+def test_bounds_are_exact_for_an_affine_network_inside_the_box(certifier, getkey):
     weight = jax.random.normal(getkey(), (10, 64)) / 8
     model = MLP((64, 10), key=getkey())
     model = jax.tree.unflatten(jax.tree.structure(model), [weight, jnp.zeros(10)])
     x, y, eps = jnp.full(64, 0.5), jnp.array(2), 0.1
     logits, others = weight @ x, jnp.delete(jnp.arange(10), 2, assume_unique_indices=True)
-    slack = jnp.sum(jnp.abs(weight[2][None] - weight[others]), axis=1)
+    dual = {"linf": 1, "l2": 2, "l1": np.inf}[certifier.ball.name]
+    slack = jnp.linalg.norm(weight[2][None] - weight[others], ord=dual, axis=1)
     expected = jnp.min(logits[2] - logits[others] - eps * slack)
-    assert jnp.allclose(IBP()(model, x, y, eps=jnp.array(eps)), expected, atol=1e-4)
+    assert jnp.allclose(certifier(model, x, y, eps=jnp.array(eps)), expected, atol=2e-3)
 
 
-def test_the_box_tightens_the_bound(getkey):
+@every_certifier
+def test_beyond_the_whole_box_nothing_gets_worse(certifier, getkey):
     model, y = network(getkey()), jnp.array(0)
-    bound = lambda x, eps: IBP()(model, x, y, eps=jnp.array(eps))
-    # Beyond eps = 1 the ball holds the whole box, so nothing gets worse.
-    assert bound(jnp.full(64, 0.5), 1.0) == bound(jnp.full(64, 0.5), 7.0)
+    bound = lambda eps: certifier(model, jnp.full(64, 0.5), y, eps=jnp.array(eps))
+    assert jnp.allclose(bound(64.0), bound(6400.0), rtol=1e-3)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_margins_of_samples_lie_above_the_bound(activation, getkey):
-    model, x = network(getkey(), activation=activation), jax.random.uniform(getkey(), (64,))
-    y = jnp.argmax(model(x))
-    shifts = jax.random.uniform(getkey(), (10_000, 64), minval=-0.05, maxval=0.05)
-    samples = jnp.clip(x[None] + shifts, 0, 1)
-    lowest = jnp.min(jax.vmap(lambda z: metrics.margin(model(z), y))(samples))
-    assert IBP()(model, x, y, eps=jnp.array(0.05)) <= lowest
+@every_certifier
+def test_margins_of_samples_lie_above_the_bound(certifier, getkey):
+    ball = certifier.ball
+    for activation in ("tanh", "relu"):
+        model = network(getkey(), activation=activation)
+        x, radius = jax.random.uniform(getkey(), (64,)), jnp.array(0.05)
+        y = jnp.argmax(model(x))
+        keys = jax.random.split(getkey(), 10_000)
+        shifts = jax.vmap(lambda k, radius=radius: ball.sample(k, 64, radius))(keys)
+        samples = jnp.clip(x[None] + shifts, 0, 1)
+        lowest = jnp.min(jax.vmap(lambda z, y=y, m=model: metrics.margin(m(z), y))(samples))
+        assert certifier(model, x, y, eps=radius) <= lowest
+
+
+def intervals():
+    """Ends of intervals of all kinds: on either side of 0, across, narrow, wide and empty."""
+    rng = np.random.default_rng(0)
+    middle = rng.normal(size=400) * np.repeat([0.1, 1, 5, 50], 100)
+    radius = 10.0 ** rng.uniform(-8, 2.5, size=400)
+    radius[::40] = 0
+    ends = (middle - radius)[None], (middle + radius)[None]
+    return tuple(jnp.asarray(end, jnp.float32) for end in ends)
+
+
+def between(low, high, count):
+    """Points from one end to the other, in float64."""
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    at = np.linspace(0, 1, count)[:, None]
+    return np.clip(low * (1 - at) + high * at, low, high)
+
+
+def distances(found, points, activation):
+    """How far the curve lies above the line below it, and below the line above it, at least."""
+    with jax.enable_x64(True):
+        truth = np.asarray(ACTIVATIONS[activation](jnp.asarray(points)))
+    low_slope, low_at, high_slope, high_at = (np.asarray(part, np.float64) for part in found)
+    below, above = truth - low_slope * points - low_at, high_slope * points + high_at - truth
+    return np.min(below, axis=0), np.min(above, axis=0)
+
+
+@pytest.mark.parametrize("activation", CURVES)
+def test_lines_enclose_the_activation_whatever_their_slopes(activation):
+    low, high = intervals()
+    points = between(low, high, 200)
+    some = np.random.default_rng(1).uniform(-0.3, 1.3, size=(20, 1, 400))
+    chosen = [jnp.asarray(slope, jnp.float32) for slope in some]
+    for pair in [slopes(activation, low, high), *zip(chosen, chosen[::-1], strict=True)]:
+        below, above = distances(lines(activation, low, high, *pair), points, activation)
+        assert np.min(below) >= 0
+        assert np.min(above) >= 0
+    # Lines that overlook the ends of an interval would not pass.
+    middle, radius = (low + high) / 2, (high - low) / 2.2
+    short = lines(activation, middle - radius, middle + radius, *slopes(activation, low, high))
+    assert min(map(np.min, distances(short, points, activation))) < 0
+
+
+@pytest.mark.parametrize("activation", CURVES)
+def test_lines_touch_the_activation(activation):
+    """Their intercepts are the best there are: each line meets the curve somewhere."""
+    low, high = intervals()
+    found = lines(activation, low, high, *slopes(activation, low, high))
+    ordinary = np.asarray((jnp.abs(low) + jnp.abs(high) < 50)[0])
+    for gap in distances(found, between(low, high, 20_000), activation):
+        assert np.max(gap[ordinary]) < 1e-3
+
+
+def test_the_tangent_from_an_end_touches_where_it_should():
+    low, high = jnp.array([[-3.0, -0.5, -9.0]]), jnp.array([[0.7, 2.0, 9.0]])
+    below, above = slopes("tanh", low, high)
+    found = lines("tanh", low, high, below, above)
+    # Neither line cuts the curve, and each passes through the far end or is flatter.
+    assert jnp.all(found.low_slope * high + found.low_at <= jnp.tanh(high))
+    assert jnp.allclose(found.low_slope[0, 1] * 2.0 + found.low_at[0, 1], jnp.tanh(2.0), atol=1e-3)
+    assert jnp.allclose(
+        found.high_slope[0, 0] * -3.0 + found.high_at[0, 0], jnp.tanh(-3.0), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("activation", CURVES)
+def test_linear_bounds_are_tighter_than_intervals(activation, getkey):
+    model, x = network(getkey(), activation=activation), jax.random.uniform(getkey(), (8, 64))
+    y = jnp.argmax(jax.vmap(model)(x), axis=1)
+    bound = lambda c: jax.vmap(lambda x, y: c(model, x, y, eps=jnp.array(0.02)))(x, y)
+    names = ("ibp-linf", "crown-ibp-linf", "crown-linf")
+    ibp, between, crown = (bound(CERTIFIERS[name]) for name in names)
+    assert jnp.all(between > ibp)
+    assert jnp.all(crown > between)
+
+
+@pytest.mark.parametrize("name", ["ibp-linf", "crown-linf"])
+def test_certified_radii_are_where_the_bound_ends(name, getkey):
+    model, images = network(getkey(), gain=1.5), grey_images(getkey(), 24)
+    labels = predicted(model, images)
+    labels[:3] = (labels[:3] + 1) % 10  # mistakes
+    certifier, largest, gap = CERTIFIERS[name], 2.0, 2.0 / 256
+    search = {"largest": largest, "gap": gap, "chunk": 10}
+    found = certified_radii(certifier, model, images, labels, **search)
+    assert np.all(found[:3] == -np.inf)
+    assert np.all((found[3:] > 0) & (found[3:] < largest))
+    prove = lambda eps: certify_batch(certifier, model, images, labels, eps=eps, chunk=10)
+    assert prove(np.maximum(found, 0))[3:].all()
+    # Far closer than the halvings alone would come.
+    assert not prove(np.maximum(found, 0) + gap / 5).any()
+    small = certified_radii(certifier, model, images, labels, largest=1e-4, gap=1e-5, chunk=10)
+    assert np.array_equal(small[3:], np.full(21, 1e-4))
+
+
+def test_what_float32_promises_is_not_believed_before_float64_confirms_it(getkey):
+    """A certifier that is generous in float32 alone gains nothing."""
+
+    class Careless(type(CERTIFIERS["ibp-linf"]).__mro__[1]):
+        ball = Linf()
+        about = "claims everything in float32"
+        activations = frozenset({"tanh"})
+
+        def __call__(self, model, x, y, *, eps):
+            bound = IBP()(model, x, y, eps=eps)
+            return bound + 100 if x.dtype == jnp.float32 else bound
+
+    model, images = network(getkey(), gain=1.0), grey_images(getkey(), 16)
+    labels, search = predicted(model, images), {"largest": 0.5, "gap": 0.01, "chunk": 16}
+    honest = certified_radii(IBP(), model, images, labels, **search)
+    careless = certified_radii(Careless(), model, images, labels, **search)
+    assert np.all(careless <= honest + 1e-3)
 
 
 def test_certificates_are_computed_in_float64_and_shrink_with_eps(getkey):
@@ -94,13 +354,14 @@ def test_certificates_are_computed_in_float64_and_shrink_with_eps(getkey):
     assert shares[-1] == 0.0
 
 
-def test_rounding_cannot_certify_a_network_that_cancels(getkey):
+@every_certifier
+def test_rounding_cannot_certify_a_network_that_cancels(certifier, getkey):
     """Huge weights that cancel leave a margin below float32's error; no proof may come of it."""
     big = 1e8
     weight = jnp.array([[big, -big], [0.0, 0.0]])
     model = MLP((2, 2), key=getkey())
     model = jax.tree.unflatten(jax.tree.structure(model), [weight, jnp.array([1e-3, 0.0])])
-    bound = IBP()(model, jnp.array([0.3, 0.3]), jnp.array(0), eps=jnp.array(0.0))
+    bound = certifier(model, jnp.array([0.3, 0.3]), jnp.array(0), eps=jnp.array(0.0))
     assert bound < 0
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -107,6 +108,11 @@ def complaint(result):
         (["run", "--sizes", "784,x"], "--sizes takes whole numbers"),
         (["run", "--seeds"], "--seeds needs a value$"),
         (["sweep"], "--run"),
+        (["audit"], "--run"),
+        (["audit", "--run", ""], "--run needs a name, got ''"),
+        (["selftest", "--images", "20"], "--images must be at least 50, got 20"),
+        (["selftest", "--model", ""], "--model needs a name, got ''"),
+        (["selftest", "--run", "a", "--model", "b"], "--run and --model each.*give one, got b$"),
     ],
 )
 def test_a_mistake_in_flags_is_one_line_and_exit_code_2(run, words, said):
@@ -457,6 +463,24 @@ def test_an_interrupted_run_says_where_it_continues_and_what_comes_next(
     assert f"report {len(FIGURES)}/{len(FIGURES)}" in err
 
 
+def test_a_preset_leaves_universal_perturbations_that_later_sweeps_keep(run, finished, monkeypatch):
+    from robust_mnist.config import Preset
+    from robust_mnist.records import RunFolder
+    from robust_mnist.sweep import _methods
+
+    small = Preset(control={"linf": ("fgsm-linf",)}, stages={"linf": ("fgsm-linf",)})
+    monkeypatch.setitem(_methods.PRESETS, "quick", small)
+    shutil.copytree(finished, "r")
+    folder = RunFolder(pathlib.Path("r"))
+    assert "universal/fooled" not in folder.load().panels
+    for words in (["--preset", "quick"], ["--methods", "fgsm-linf", "--eps", "0.07"]):
+        code, _, err = run("sweep", "--run", "r", "--norm", "linf", *words)
+        assert code == 0, err
+        panels = folder.load().panels
+        assert panels["universal/perturbations"].shape == (11, 784)
+        assert np.isfinite(panels["universal/fooled"][-1])
+
+
 def test_a_run_is_compared_with_others_only(run, finished):
     said = complaint(run("report", finished, f"{finished}/../{finished.name}"))
     assert "named twice" in said
@@ -532,3 +556,98 @@ def test_resume_refuses_to_start_a_run_and_continues_one(run, small_npz, finishe
     shutil.copytree(finished, "old")
     assert run(*words, "old")[0] == 0
     assert "give one of them" in complaint(run(*words, "old", "--overwrite"))
+
+
+# --- trust --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """Checks that say what they are told, in place of the registry."""
+    from robust_mnist import audit
+
+    def checks(**verdicts):
+        def check(verdict):
+            return lambda _: audit.Finding("a title", verdict, 0.25, "look above 0", "Look at it.")
+
+        monkeypatch.setattr(audit, "CHECKS", {name: check(v) for name, v in verdicts.items()})
+
+    return checks
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copied")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "strict", "expected"),
+    [("ok", True, 0), ("look", False, 0), ("look", True, 1), ("fail", False, 1)],
+)
+def test_an_audit_is_kept_and_ends_as_its_worst_verdict_asks(
+    run, copied, checks, verdict, strict, expected
+):
+    checks(G1=verdict, G2="ok")
+    code, out, _ = run("audit", "--run", copied, *(["--strict"] if strict else []))
+    assert code == expected
+    assert f"G1     {verdict}" in out
+    assert ("G1: Look at it." in out) == (verdict != "ok")
+    assert f"Trust: {1 + (verdict == 'ok')} of 2 checks ok" in out
+    held = json.loads((copied / "run.json").read_text())["audit"]
+    assert [(one["check"], one["verdict"]) for one in held] == [("G1", verdict), ("G2", "ok")]
+
+
+def test_after_an_audit_the_page_is_drawn_with_its_answers(run, copied, checks):
+    checks(G1="fail")
+    code, out, _ = run("audit", "--run", copied, "--json")
+    assert (code, json.loads(out)["audit"][0]["check"]) == (1, "G1")
+    code, out, _ = run("run", "--run", copied)
+    assert code == 0
+    assert "Trust: 0 of 1 checks ok, 1 failed" in out
+    assert "Trust: 0 of 1 checks ok, 1 failed" in (copied / "report.html").read_text()
+
+
+def test_the_real_checks_find_nothing_to_read_twice(run, copied, finished):
+    run("audit", "--run", copied)
+    held = [json.loads((path / "run.json").read_text())["audit"] for path in (copied, finished)]
+    assert held[0] == held[1]
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("radii.npz", "has lost radii.npz.*robust-mnist sweep"),
+        ("witnesses.npz", "has lost its wrong images in linf.*robust-mnist sweep"),
+        ("model/seed-0.safetensors", "seed-0.safetensors cannot be read"),
+    ],
+)
+def test_an_audit_of_a_run_that_has_lost_a_file_names_it(run, copied, gone, said):
+    import re
+
+    (copied / gone).unlink()
+    assert re.search(said, complaint(run("audit", "--run", copied)))
+
+
+def test_an_audit_of_a_run_that_was_not_attacked_says_what_comes_first(run, small_npz):
+    assert "holds no run" in complaint(run("audit", "--run", "nowhere"))
+    assert run("train", "--data", small_npz, *TINY, "--out", "trained", "--quiet")[0] == 0
+    said = complaint(run("audit", "--run", "trained"))
+    assert "was not attacked" in said
+    assert "robust-mnist sweep --run trained" in said
+
+
+def test_an_audit_never_looks_at_other_data(run, copied, small_npz, tmp_path):
+    with np.load(small_npz) as stored:
+        arrays = dict(stored)
+    info = json.loads((copied / "run.json").read_text())
+    info["settings"]["data"] = [str(tmp_path / "other.npz")]
+    (copied / "run.json").write_text(json.dumps(info))
+    np.savez(tmp_path / "other.npz", **(arrays | {"y_test": arrays["y_test"][::-1]}))
+    assert "was made from other data" in complaint(run("audit", "--run", copied))
+
+
+def test_a_selftest_of_a_network_that_is_not_there_is_one_line(run, finished):
+    assert "nowhere" in complaint(run("selftest", "--run", "nowhere"))
+    assert "none.safetensors" in complaint(run("selftest", "--model", "none.safetensors"))
+    said = complaint(run("selftest", "--run", finished, "--images", "50"))
+    assert "--images must be at most the 30 test images, got 50" in said

@@ -253,6 +253,21 @@ def test_the_lab_attack_has_a_row_of_five_for_each_step_and_does_not_clip(drawn,
     assert "uses the image clipped" in FIGURES["lab_attack"].limits
 
 
+def test_universal_perturbations_stand_under_their_shares_and_above_those_of_pairs(drawn, records):
+    *images, matrix = drawn["universal"].axes
+    panels = records.panels
+    assert len(images) == 11
+    for place, axes in enumerate(images):
+        shown = axes.images[0].get_array()
+        np.testing.assert_array_equal(shown.ravel(), panels["universal/perturbations"][place])
+    share = f"{100 * panels['universal/fooled'][3]:.1f} %"
+    assert images[3].get_title("center") == f"3: {share}"
+    assert images[10].get_title("center") == "all: -"
+    numbers = matrix.collections[0].get_array().reshape(10, 10)
+    np.testing.assert_allclose(numbers[2, 7], 100 * panels["universal/flow"][2, 7])
+    assert "Linf eps 0.1" in texts(drawn["universal"])
+
+
 def test_the_lab_attack_says_so_when_no_step_fools_the_network(several):
     figure = FIGURES["lab_attack"](several)
     assert len(figure.axes) == 5

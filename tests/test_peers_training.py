@@ -9,6 +9,7 @@ import matplotlib as mpl
 import pandas as pd
 import pytest
 
+from benchmarks import process
 from benchmarks.peers_training import OURS, PEERS, __main__ as driver, summary
 from robust_mnist.console import Console
 from robust_mnist.figures import svg
@@ -165,7 +166,7 @@ def test_a_peer_that_failed_is_not_tried_again(monkeypatch, capsys):
 )
 def test_a_reason_is_one_line_without_folders(code, stderr, expected):
     done = subprocess.CompletedProcess([], code, stderr=stderr)
-    assert driver.reason(done) == expected
+    assert process.reason(done) == expected
 
 
 def test_a_process_imports_no_other_library_than_its_own():

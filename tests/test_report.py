@@ -211,6 +211,29 @@ def test_the_trust_panel_shows_every_finding_with_a_mark_beside_the_color(page, 
         assert page.text.count(mark) == 2  # once explained, once used
 
 
+def test_the_page_opens_with_how_many_checks_complain_and_the_panel_with_those(page):
+    line = "✗ Trust: 1 of 3 checks ok, 1 to look at, 1 failed"
+    assert page.text.index(line) < page.text.index("Results")
+    assert ("a", {"href": "#trust"}) in page.elements
+    order = [page.text.index(f"{check}: meaning") for check in ("bounds", "steps", "box")]
+    assert order == sorted(order)
+    # What needs a person is unfolded.
+    folded = ["open" not in attributes for tag, attributes in page.elements if tag == "details"]
+    assert folded == [False, False, True]
+
+
+def test_hostile_answers_and_verdicts_of_no_kind_are_text_and_no_reason_for_trust(run):
+    odd = "<b onclick=x>\"'&"
+    finding = dict.fromkeys(("check", "title", "verdict", "number", "threshold", "meaning"), odd)
+    records = run.load()
+    records = dataclasses.replace(records, info=records.info | {"audit": [finding]})
+    page = Page(_one.page(records, dict.fromkeys(FIGURES), "runs/one"))
+    check_standing_alone(page)
+    assert page.text.count(odd) == 6
+    assert ("td", {"class": "fail"}) in page.elements
+    assert "Trust: 0 of 1 checks ok, 1 failed" in page.text
+
+
 def test_settings_versions_hashes_and_commands_are_on_the_page(page, run):
     info = run.info()
     sweep = f"robust-mnist sweep --run {run.path}"

@@ -17,6 +17,8 @@ from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
 from robust_mnist.records import Radii, RunFolder
 from robust_mnist.sweep import Bounds, Task, _methods, _schedule, plan, sweep_run
+from robust_mnist.sweep._aim import Aim
+from robust_mnist.sweep._bounds import run_cell
 from robust_mnist.sweep._schedule import control_sample, cost, run_stage, still_open
 
 
@@ -46,8 +48,9 @@ def right(model, part):
     return dataclasses.replace(part, labels=labels)
 
 
-def stage(model, part, bounds, method, gap=1e-3, largest=0.3):
-    rounds = run_stage(model, part, bounds, method, gap=gap, largest=largest, key=jax.random.key(0))
+def stage(model, part, bounds, method, gap=1e-3, radii=(0.3,)):
+    aim = Aim(gap, radii)
+    rounds = run_stage(model, part, bounds, method, aim=aim, key=jax.random.key(0))
     while True:
         try:
             next(rounds)
@@ -78,7 +81,7 @@ def test_a_ball_attack_finds_the_exact_radius_of_an_affine_classifier(getkey):
     images = grey_images(getkey(), 12)
     part = Part(images, predicted(model, images), np.arange(12))
     bounds = Bounds.clean(model, part, "linf")
-    stage(model, part, bounds, "pgd20-targeted-linf", gap=1e-5, largest=1.0)
+    stage(model, part, bounds, "pgd20-targeted-linf", gap=1e-5, radii=(1.0,))
     exact = [
         exact_radius("linf", model, x, y)
         for x, y in zip(to_float(images), part.labels, strict=True)
@@ -92,7 +95,7 @@ def test_what_a_certificate_closes_is_not_attacked(model, right):
     proven = np.where(np.arange(24) < 12, np.maximum(bounds.radii.upper - 5e-4, 0), -np.inf)
     proven = np.where(bounds.radii.upper > 0, proven, -np.inf)
     bounds.radii = bounds.radii.merge(Radii.certified("linf", "oracle", proven))
-    assert not still_open(bounds, 1e-3)[:12].any()
+    assert not still_open(bounds, Aim(1e-3, (0.3,)))[:12].any()
     assert stage(model, right, bounds, "pgd40-linf").runs <= 10 * 12
 
 
@@ -188,7 +191,8 @@ def test_single_methods_speak_of_the_control_sample_and_the_worst_case_of_all(
     assert {0.0, 0.02} <= set(rows[rows.method == "fmn100-linf"].eps) & grid
     assert np.isfinite(arrays["upper/linf"]).all()
     assert job.folder.info()["stages"]["0"] == [
-        "linf/fmn100-linf", "linf/pgd40-linf", "l2/ddn100-l2",
+        "linf/fmn100-linf within 0.000244141", "linf/pgd40-linf within 0.000244141",
+        "l2/ddn100-l2 within 0.00439453",
     ]  # fmt: skip
     totals = job.folder.info()["cells"]["linf/fmn100-linf, scheduled"]
     assert totals["runs"] <= 22
@@ -220,6 +224,37 @@ def test_a_schedule_cut_short_goes_on_where_it_was(tmp_path, model, right, monke
     ours, theirs = job.folder.arrays("radii"), whole.folder.arrays("radii")
     for key, array in theirs.items():
         assert np.array_equal(ours[key], array, equal_nan=array.dtype.kind == "f"), key
+
+
+def test_only_the_radii_asked_for_are_decided(model, right):
+    upper = np.array([0.0, 0.004, 0.01, 0.0101, 0.05, np.inf, np.inf])
+    lower = np.array([-np.inf, 0.0, 0.0, 0.005, 0.01, 0.0, 0.03])
+    aim = Aim(np.inf, (0.01, 0.03))
+    assert np.array_equal(aim.target(upper, lower, np.inf), [0, 0, 0, 0.01, 0.03, 0.03, 0])
+    bounds, grid = Bounds.clean(model, right, "linf"), Bounds.clean(model, right, "linf")
+    found = stage(model, right, bounds, "pgd40-linf", gap=np.inf, radii=(0.01, 0.03))
+    for eps in (0.01, 0.03):
+        key = jax.random.key(0)
+        grid.merge("pgd40-linf", run_cell(model, right, grid, "pgd40-linf", eps, key))
+    wanted = [0.01, 0.03]
+    ours, plain = bounds.radii.attacked_accuracy(wanted), grid.radii.attacked_accuracy(wanted)
+    assert np.array_equal(ours, plain)
+    assert 0 < plain[1] < plain[0] < 1
+    assert 22 <= found.runs < 2 * 22
+
+
+@pytest.mark.usefixtures("small")
+def test_a_stage_runs_again_with_another_aim(tmp_path, model, right):
+    sweep_run(task(tmp_path, right, norm=("linf",), eps=(0.03,)), {0: model}, Console(quiet=True))
+    job = task(tmp_path, right, norm=("linf",))
+    before = job.folder.arrays("radii")["upper/linf"]
+    assert sweep_run(job, {0: model}, Console(quiet=True))
+    assert np.sum(job.folder.arrays("radii")["upper/linf"] < before) > 3
+    assert job.folder.info()["stages"]["0"] == [
+        f"linf/{method} {aim}"
+        for aim in ("at 0.03", "within 0.000244141")
+        for method in ("fmn100-linf", "pgd40-linf")
+    ]
 
 
 @pytest.mark.usefixtures("small")

@@ -8,7 +8,7 @@ import pytest
 from problems import Affine, grey_images, network, predicted
 
 from robust_mnist.attacks import GradientStep
-from robust_mnist.config import DEFAULT_NORMS, METHODS, SweepSettings
+from robust_mnist.config import DEFAULT_NORMS, METHODS, PRESETS, SweepSettings
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
@@ -133,7 +133,7 @@ def test_a_killed_sweep_repeats_only_what_was_in_flight(tmp_path, networks, part
 
     monkeypatch.setattr(_sweep, "run_cell", counted)
     sweep_run(job, {0: networks[0]}, QUIET)
-    assert len(ran) == len(set(ran)) == 6
+    assert len(ran) == len(set(ran)) == 5
     same_results(whole.folder, job.folder)
 
 
@@ -148,13 +148,13 @@ def test_progress_tells_what_was_measured_and_what_was_there_already(
     undo()
     sweep_run(job, {0: networks[0]}, Console(every=0))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "continuing: 2 of 6 cells are there"
+    assert lines[0] == "continuing: 2 of 5 cells are there"
     proofs = job.folder.load().radii["lower/linf/ibp-linf"]
     for line in lines[1:]:
-        if "ibp-linf at 0.05" in line:
-            assert line.endswith(f"{np.mean(proofs >= 0.05):.2%} certified")
+        if "ibp-linf" in line:
+            assert line.endswith(f"ibp-linf: median radius {np.median(proofs.clip(0)):.4g}")
         else:
-            assert line.endswith("still standing" if "ibp" not in line else "certified")
+            assert line.endswith("still standing")
 
 
 def test_several_seeds_are_the_single_ones_side_by_side(tmp_path, networks, part):
@@ -266,8 +266,18 @@ def test_radii_in_memory_bracket_the_truth_of_an_affine_classifier(getkey):
 # --- plans --------------------------------------------------------------------------------------
 
 
-def test_the_default_plan_covers_both_norms_and_starts_at_zero():
-    default = plan(SweepSettings(), "tanh")
+def test_by_default_a_preset_runs_where_there_is_one_and_nothing_else_is_named():
+    standard = plan(SweepSettings(), "tanh")
+    assert standard == plan(SweepSettings(preset="standard"), "tanh")
+    assert standard.stages["linf"] == PRESETS["standard"].stages["linf"]
+    for given in ({"methods": ("pgd40-linf",)}, {"norm": ("l1",)}):
+        assert plan(SweepSettings(**given), "tanh") == plan(
+            SweepSettings(preset="grid", **given), "tanh"
+        )
+
+
+def test_the_grid_covers_both_norms_and_starts_at_zero():
+    default = plan(SweepSettings(preset="grid"), "tanh")
     assert set(default.methods) == set(DEFAULT_NORMS)
     assert default.steps == ("gradient-step",)
     for norm, grid in default.eps.items():
@@ -320,5 +330,6 @@ def test_notes_in_the_run_file_are_json(tmp_path, networks, part):
     sweep_run(job, {0: networks[0]}, QUIET)
     cells = json.loads((job.folder.path / "run.json").read_text())["cells"]
     assert set(cells) == {f"linf/{method}" for method in LINF["methods"]}
-    assert all(cell["cells"] == 2 and cell["seconds"] > 0 for cell in cells.values())
+    assert all(cell["cells"] == (1 if "ibp" in name else 2) for name, cell in cells.items())
+    assert all(cell["seconds"] > 0 for cell in cells.values())
     shutil.rmtree(job.folder.path)

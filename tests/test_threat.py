@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from robust_mnist.threat import BALLS
+from robust_mnist.threat import BALLS, L1
 
 
 every_ball = pytest.mark.parametrize("ball", BALLS.values(), ids=BALLS.keys())
@@ -36,6 +36,23 @@ def test_projection_is_inside_and_no_other_point_is_closer(ball, eps, getkey):
 def test_projection_leaves_the_inside_alone(ball, getkey):
     delta = ball.sample(getkey(), 16, jnp.array(0.2))
     assert jnp.allclose(ball.project(delta, jnp.array(0.3)), delta)
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.5, 3.0, 100.0])
+def test_projection_on_ball_and_box_at_once_is_the_closest_point_of_both(eps, getkey):
+    """Against soft thresholding at a level found by bisection, in float64."""
+    x = jnp.clip(jax.random.uniform(getkey(), (40,), minval=-0.5, maxval=1.5), 0, 1)
+    delta = jax.random.normal(getkey(), (40,))
+    projected = np.asarray(L1().project_in_box(x, delta, jnp.array(eps)))
+    size = np.abs(np.asarray(delta, np.float64))
+    limit = np.where(delta > 0, 1 - np.asarray(x, np.float64), np.asarray(x, np.float64))
+    low, high = 0.0, float(size.max())
+    at = lambda level: np.clip(size - level, 0, limit)
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at(middle).sum() > eps else (low, middle)
+    assert np.allclose(projected, np.sign(delta) * at(high), atol=1e-6)
+    assert (eps == 100.0) == (at(0.0).sum() < eps)
 
 
 @every_ball
@@ -131,6 +148,19 @@ def test_nearest_is_the_smallest_change_that_reaches_the_half_space(ball, eps, s
     assert size <= eps * (1 + 1e-5)
     smaller = size - 1 if ball.name == "l0" else 0.99 * size
     assert highest_rise(ball, x, gradient, smaller) < rise - 1e-6
+
+
+@budgets
+@starts
+def test_the_least_value_is_close_and_never_above_the_truth(ball, eps, start, getkey):
+    x = start(jax.random.uniform(getkey(), (9,)))
+    weights = jax.random.normal(getkey(), (9,)).at[4].set(0.0)
+    wide = lambda array: np.asarray(array, np.float64)
+    truth = wide(weights) @ wide(x) - highest_rise(ball, x, -weights, eps)
+    least = float(ball.least(x, weights, jnp.array(float(eps))))
+    assert least <= truth
+    # The dual norm knows no more of the box than which pixels are at an end.
+    assert least >= truth - (0.7 if ball.name == "l2" and eps == 0.7 else 1e-2)
 
 
 @every_ball

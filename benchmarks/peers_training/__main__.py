@@ -6,26 +6,22 @@ up meets all peers alike.
 
 import argparse
 import json
-import os
-import re
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import process
 from benchmarks.peers_training import OURS, PEERS, summary
+from benchmarks.process import ROOT, Failed, load, positive, threads
 from robust_mnist import data, files
 from robust_mnist.console import Console
 from robust_mnist.figures import save
 from robust_mnist.figures.peers_training import draw
 
 
-ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = 1
 NAME = "peers-training"
 EPOCHS, REPEATS = 500, 3
@@ -76,12 +72,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r}")
-    return int(text)
-
-
 def command(options: argparse.Namespace) -> str:
     """What repeats the measurement; without `--out`, whose folder is nobody else's business."""
     words = ["nox", "-s", NAME, "--", "--epochs", str(options.epochs)]
@@ -121,10 +111,6 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[list[dict], 
     return runs, failures
 
 
-def load() -> float | None:
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # Windows has none to tell
-
-
 def export(path: Path) -> None:
     split = data.split(data.load("mnist"), "lab")
     arrays = {}
@@ -135,10 +121,6 @@ def export(path: Path) -> None:
     np.savez(path, **arrays)
 
 
-class Failed(Exception):  # noqa: N818
-    """A peer's process left no result."""
-
-
 def run(name: str, epochs: int, seed: int, folder: Path) -> dict:
     """One process of one peer: what it measured, and its whole life in seconds.
 
@@ -147,47 +129,9 @@ def run(name: str, epochs: int, seed: int, folder: Path) -> dict:
     """
     result = folder / "result.json"
     result.unlink(missing_ok=True)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    words = [name, str(folder / "data.npz"), str(epochs), str(seed), str(threads), str(result)]
-    with tempfile.TemporaryDirectory() as caches:
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.peers_training.child", *words],
-            cwd=ROOT,
-            env=os.environ | variables(str(threads), caches),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        seconds = time.perf_counter() - start
-    if done.returncode or not result.exists():
-        raise Failed(reason(done))
+    words = [name, str(folder / "data.npz"), str(epochs), str(seed), str(threads()), str(result)]
+    seconds = process.run("benchmarks.peers_training.child", words)
     return json.loads(result.read_text(encoding="utf-8")) | {"process_s": seconds}
-
-
-def variables(threads: str, caches: str) -> dict[str, str]:
-    """The same threads for all, and no program read back from a cache."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC", "PJRT_NPROC")
-    return dict.fromkeys(names, threads) | {
-        "JAX_ENABLE_COMPILATION_CACHE": "false",
-        "JAX_TRACEBACK_FILTERING": "off",  # or the last line of an error would be about filtering
-        "TORCHINDUCTOR_CACHE_DIR": caches,
-        "TRITON_CACHE_DIR": caches,
-        "KERAS_HOME": caches,  # Keras would write its settings into the home folder
-        "KERAS_BACKEND": "jax",
-    }
-
-
-def reason(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line of an error, without the folders of this machine."""
-    if done.returncode < 0:
-        return f"ended by {signal.Signals(-done.returncode).name}"
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    last = lines[-1] if lines else f"ended with exit code {done.returncode}"
-    return re.sub(r"(?:[A-Za-z]:)?(?:[\\/][\w.+~-]+)+[\\/]", "", last)[:200]
 
 
 if __name__ == "__main__":

@@ -14,10 +14,15 @@ from robust_mnist.attacks._base import (
     AbstractStepAttack as AbstractStepAttack,
 )
 from robust_mnist.attacks.apgd import APGD as APGD
+from robust_mnist.attacks.apgd_l1 import APGDL1 as APGDL1
+from robust_mnist.attacks.auto_attack import AutoAttack as AutoAttack
+from robust_mnist.attacks.boundary import Boundary as Boundary
 from robust_mnist.attacks.carlini_wagner import CarliniWagner as CarliniWagner
 from robust_mnist.attacks.combine import (
+    EOT as EOT,
     Restarts as Restarts,
     Transfer as Transfer,
+    Within as Within,
     WorstOf as WorstOf,
 )
 from robust_mnist.attacks.ddn import DDN as DDN
@@ -27,6 +32,7 @@ from robust_mnist.attacks.fab import FABT as FABT
 from robust_mnist.attacks.fgm import FGM as FGM
 from robust_mnist.attacks.fmn import FMN as FMN
 from robust_mnist.attacks.gradient_step import GradientStep as GradientStep
+from robust_mnist.attacks.hop_skip_jump import HopSkipJump as HopSkipJump
 from robust_mnist.attacks.jsma import JSMA as JSMA
 from robust_mnist.attacks.linear_region import LinearRegion as LinearRegion
 from robust_mnist.attacks.losses import (
@@ -41,6 +47,7 @@ from robust_mnist.attacks.losses import (
 from robust_mnist.attacks.mifgsm import MIFGSM as MIFGSM
 from robust_mnist.attacks.noise import Noise as Noise
 from robust_mnist.attacks.pgd import PGD as PGD
+from robust_mnist.attacks.spatial_grid import SpatialGrid as SpatialGrid
 from robust_mnist.attacks.square import Square as Square
 from robust_mnist.attacks.targeted import Targeted as Targeted
 from robust_mnist.plugins import with_plugins
@@ -52,6 +59,7 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
     {
         # Baselines
         "gradient-step": GradientStep(),
+        "spatial-grid": SpatialGrid(),
         "fgsm-linf": FGM(Linf()),
         "fgm-l2": FGM(L2()),
         "fgm-l1": FGM(L1()),
@@ -65,6 +73,7 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         # Gradient ascent in a ball
         "pgd40-linf": PGD(Linf(), steps=40, rel_step_size=0.1),
         "pgd40-l2": PGD(L2(), steps=40, rel_step_size=0.1),
+        "pgd40-ce-linf": PGD(Linf(), steps=40, rel_step_size=0.1, loss=CrossEntropy()),
         "pgd40-l1": PGD(L1(), steps=40, rel_step_size=0.1),
         "pgd20-targeted-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=9),
         "pgd20-targeted-l2": Targeted(PGD(L2(), steps=20, rel_step_size=0.1), targets=9),
@@ -74,11 +83,19 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         "apgd100-dlr-l2": APGD(L2(), loss=DLR()),
         "apgd100-targeted-linf": Targeted(APGD(Linf()), targets=9, toward=TargetedDLR),
         "apgd100-targeted-l2": Targeted(APGD(L2()), targets=9, toward=TargetedDLR),
+        "apgd100-ce-l1": APGDL1(),
+        "apgd100-targeted-l1": Targeted(APGDL1(), targets=5, toward=TargetedDLR),
         # Without gradients
         "square1000-linf": Square(Linf(), queries=1000, rescale=True),
         "square1000-l2": Square(L2(), queries=1000, rescale=True),
         "square5000-linf": Square(Linf()),
         "square5000-l2": Square(L2()),
+        "hopskipjump64-linf": HopSkipJump(Linf()),
+        "hopskipjump64-l2": HopSkipJump(L2()),
+        "boundary25000-l2": Boundary(),
+        # Several in one
+        "autoattack-standard-linf": AutoAttack(Linf()),
+        "autoattack-standard-l2": AutoAttack(L2()),
         # The closest wrong image
         "deepfool50-linf": DeepFool(Linf()),
         "deepfool50-l2": DeepFool(L2()),

@@ -87,6 +87,11 @@ class AbstractMinimalAttack(AbstractAttack):
 class AbstractStepAttack(AbstractAttack):
     """Takes one step of a given length and knows no ball; the step's unit is the attack's own."""
 
+    @property
+    @abc.abstractmethod
+    def largest_step(self) -> float:
+        """Where a sweep over the step ends at the latest; infinite where no end makes sense."""
+
     @abc.abstractmethod
     def __call__(
         self,

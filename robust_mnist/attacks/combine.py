@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from robust_mnist import metrics
-from robust_mnist.attacks._base import AbstractBallAttack
-from robust_mnist.models import AbstractClassifier
+from robust_mnist.attacks._base import AbstractBallAttack, AbstractMinimalAttack
+from robust_mnist.models import AbstractClassifier, AbstractStochasticClassifier, Expectation
 from robust_mnist.threat import AbstractBall
 
 
@@ -130,6 +130,90 @@ class Transfer(AbstractBallAttack):
     ) -> Float[Array, " pixels"]:
         found = [self.attack(sibling, x, y, eps=eps, key=key) for sibling in self.siblings]
         return worst(model, jnp.stack(found), y)
+
+
+class EOT(AbstractBallAttack):
+    """Attacks the expectation of a stochastic classifier (expectation over transformation).
+
+    What it attacks stands in place of the target, and its draws are its own: the target, judged
+    afterwards, may be an average as well or a single draw.
+
+    Reference:
+        Athalye, Engstrom, Ilyas and Kwok, "Synthesizing robust adversarial examples", ICML 2018.
+
+    Attributes:
+        attack: What is run on the expectation.
+        model: The stochastic classifier.
+        samples: Draws for every image the attack asks about, at least 1.
+    """
+
+    attack: AbstractBallAttack
+    model: AbstractStochasticClassifier
+    samples: int = eqx.field(static=True, default=20)
+
+    def __check_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"EOT takes at least one sample, got {self.samples}")
+
+    @property
+    def about(self) -> str:
+        return f"over the expectation of {self.samples} draws: {self.attack.about}"
+
+    @property
+    def ball(self) -> AbstractBall:
+        return self.attack.ball
+
+    @property
+    def one_step(self) -> bool:
+        return self.attack.one_step
+
+    def __call__(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        eps: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, " pixels"]:
+        del model  # what it draws is not the attacker's to know
+        draw_key, attack_key = jax.random.split(key)
+        expected = Expectation(self.model, draw_key, self.samples)
+        return self.attack(expected, x, y, eps=eps, key=attack_key)
+
+
+class Within(AbstractBallAttack):
+    """A minimal attack in a ball: its image where that lies inside, else the clean one.
+
+    Attributes:
+        attack: What searches for the closest wrong image.
+    """
+
+    attack: AbstractMinimalAttack
+
+    @property
+    def about(self) -> str:
+        return f"within the ball: {self.attack.about}"
+
+    @property
+    def ball(self) -> AbstractBall:
+        return self.attack.ball
+
+    @property
+    def one_step(self) -> bool:
+        return False
+
+    def __call__(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        eps: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, " pixels"]:
+        closest = self.attack(model, x, y, key=key)
+        return jnp.where(self.ball.size(closest - x) <= eps, closest, x)
 
 
 def worst(

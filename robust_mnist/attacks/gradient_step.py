@@ -1,5 +1,7 @@
 """The lab's attack: a multiple of the raw gradient."""
 
+import math
+
 import jax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -23,6 +25,10 @@ class GradientStep(AbstractStepAttack):
     @property
     def about(self) -> str:
         return f"the lab's attack: one step along the raw gradient of {words(self.loss)}; no eps"
+
+    @property
+    def largest_step(self) -> float:
+        return math.inf
 
     def __call__(
         self,

@@ -5,7 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from robust_mnist import metrics
 from robust_mnist.attacks._base import AbstractBallAttack
+from robust_mnist.attacks._highest import Highest
 from robust_mnist.attacks.losses import AbstractLoss, CrossEntropy, words
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.threat import AbstractBall, Linf
@@ -56,24 +58,26 @@ class MIFGSM(AbstractBallAttack):
         key: PRNGKeyArray,
     ) -> Float[Array, " pixels"]:
         del key
-        score = jax.value_and_grad(lambda z: self.loss(model(z), y))
+
+        def value(z: Array) -> tuple[Array, Array]:
+            logits = model(z)
+            return self.loss(logits, y), metrics.margin(logits, y) <= 0
+
+        score = jax.value_and_grad(value, has_aux=True)
 
         def step(
-            state: tuple[Array, Array, Array, Array], _: None
-        ) -> tuple[tuple[Array, Array, Array, Array], None]:
-            z, momentum, best, highest = state
-            value, gradient = score(z)
-            better = value > highest
+            state: tuple[Array, Array, Highest], _: None
+        ) -> tuple[tuple[Array, Array, Highest], None]:
+            z, momentum, best = state
+            seen, gradient = score(z)
             # Scaled first: the sum of a gradient below 1e-38 would be 0, and 0 / 0 no direction.
             gradient = gradient / jnp.maximum(jnp.max(jnp.abs(gradient)), 1e-37)
             length = jnp.sum(jnp.abs(gradient))
             momentum = self.decay * momentum + gradient / jnp.where(length > 0, length, 1.0)
-            z, best = (
-                jnp.clip(z + eps / self.steps * jnp.sign(momentum), 0.0, 1.0),
-                jnp.where(better, z, best),
-            )
-            return (z, momentum, best, jnp.where(better, value, highest)), None
+            moved = jnp.clip(z + eps / self.steps * jnp.sign(momentum), 0.0, 1.0)
+            return (moved, momentum, best.see(z, *seen)), None
 
-        first = (x, jnp.zeros_like(x), x, jnp.asarray(-jnp.inf, x.dtype))
-        (last, _, best, highest), _ = jax.lax.scan(step, first, length=self.steps)
-        return jnp.where(self.loss(model(last), y) > highest, last, best)
+        none = Highest(x, jnp.asarray(-jnp.inf, x.dtype), jnp.asarray(False))
+        first = (x, jnp.zeros_like(x), none)
+        (last, _, best), _ = jax.lax.scan(step, first, length=self.steps)
+        return best.see(last, *value(last)).image

@@ -7,6 +7,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from robust_mnist import metrics
 from robust_mnist.attacks._base import AbstractBallAttack
+from robust_mnist.attacks._highest import Highest
 from robust_mnist.attacks.losses import AbstractLoss, Margin, words
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.threat import AbstractBall, Linf
@@ -87,27 +88,22 @@ class PGD(AbstractBallAttack):
         score = jax.value_and_grad(value, has_aux=True)
 
         def feasible(z: Array) -> Array:
-            # Ball before box: x lies in the box, so clipping only moves a pixel towards x and the
-            # result is in both sets. Box before ball would not do for L2.
+            # x lies in the box, so clipping only moves a pixel towards x and stays in the ball.
             return jnp.clip(x + self.ball.project(z - x, eps), 0.0, 1.0)
 
-        def keep(z: Array, value: Array, best: Array, highest: Array) -> tuple[Array, Array]:
-            better = value > highest
-            return jnp.where(better, z, best), jnp.where(better, value, highest)
-
         def ascend(
-            carry: tuple[Array, Array, Array], _: None
-        ) -> tuple[tuple[Array, Array, Array], Array]:
-            z, best, highest = carry
-            (height, wrong), gradient = score(z)  # one pass scores z and tells where to go from it
-            best, highest = keep(z, height, best, highest)
+            carry: tuple[Array, Highest], _: None
+        ) -> tuple[tuple[Array, Highest], Bool[Array, ""]]:
+            z, best = carry
+            # One pass both scores z and tells where to go from it.
+            (height, wrong), gradient = score(z)
             move = self.ball.ascend(z, gradient, self.rel_step_size * eps)
-            return (feasible(z + move), best, highest), wrong
+            return (feasible(z + move), best.see(z, height, wrong)), wrong
 
         start = feasible(x + self.ball.sample(key, x.size, eps)) if self.random_start else x
         # The clean image takes part: an attack never makes a mistake right again.
-        first = (start, x, value(x)[0])
-        (last, best, highest), wrong = jax.lax.scan(ascend, first, length=self.steps)
+        first = (start, Highest(x, *value(x)))
+        (last, best), wrong = jax.lax.scan(ascend, first, length=self.steps)
         # The last point has been stepped to but not scored yet.
         height, last_wrong = value(last)
-        return keep(last, height, best, highest)[0], jnp.append(wrong, last_wrong)
+        return best.see(last, height, last_wrong).image, jnp.append(wrong, last_wrong)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from robust_mnist import metrics
 from robust_mnist.attacks._base import AbstractBallAttack
 from robust_mnist.attacks.apgd import APGD
+from robust_mnist.attacks.apgd_l1 import APGDL1
 from robust_mnist.attacks.losses import AbstractLoss, Toward
 from robust_mnist.attacks.pgd import PGD
 from robust_mnist.models import AbstractClassifier
@@ -26,7 +27,7 @@ class Targeted(AbstractBallAttack):
         toward: Makes the loss that leads to a class.
     """
 
-    attack: PGD | APGD
+    attack: PGD | APGD | APGDL1
     targets: int = eqx.field(static=True, default=9)
     toward: Callable[[Int[Array, ""]], AbstractLoss] = eqx.field(static=True, default=Toward)
 

@@ -1,10 +1,13 @@
 """What checks look at and what they answer."""
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from robust_mnist import statistics
+from robust_mnist.audit._probe import Probe
 from robust_mnist.data import Part
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
@@ -27,6 +30,10 @@ class Evidence:
         radii: Merged bounds by norm.
         witnesses: The wrong images behind them, by norm.
         cells: Totals by `norm/method`, as in `run.json`.
+        own: By norm and method, the size of the closest wrong image that the method alone found
+            for each image; infinite where it found none, NaN where it did not run.
+        seeds: Number of networks that the run has trained.
+        siblings: The networks of the other seeds, as far as they are at hand.
     """
 
     model: AbstractClassifier
@@ -35,6 +42,14 @@ class Evidence:
     radii: dict[str, Radii]
     witnesses: dict[str, np.ndarray]
     cells: dict[str, dict[str, float]]
+    own: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    seeds: int = 1
+    siblings: tuple[AbstractClassifier, ...] = ()
+
+    @functools.cached_property
+    def probe(self) -> Probe | None:
+        """Some of the images, to attack again; None where nothing was attacked."""
+        return Probe.choose(self.model, self.part, self.rows, self.radii, self.own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,3 +73,29 @@ class Finding:
     def as_dict(self) -> dict[str, object]:
         """JSON values."""
         return dataclasses.asdict(self)
+
+
+def counted(
+    title: str, count: int, images: int, *, look: float, fail: float, meaning: str
+) -> Finding:
+    """The finding about a share of images that ought to be zero.
+
+    A share is a limit for the whole data set, and only some of it was looked at: the verdict turns
+    where so many images would be a rare accident, below 1 %, if the share were at its limit.
+
+    Args:
+        title: What was checked.
+        count: Images at fault.
+        images: Images looked at.
+        look: Share above which a person should look.
+        fail: Share above which the curve is not to be trusted.
+        meaning: What it says and what to do.
+    """
+    above = lambda share: statistics.exceeds(count, images, share)
+    return Finding(
+        title=title,
+        verdict="fail" if above(fail) else "look" if above(look) else "ok",
+        number=count / images,
+        threshold=f"look above {look:.2g}, fail above {fail:.2g}, chance allowed for",
+        meaning=meaning,
+    )

@@ -4,44 +4,51 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from robust_mnist.attacks import AbstractLoss, CrossEntropy, Margin
 from robust_mnist.audit._evidence import Evidence, Finding
 from robust_mnist.data.pixels import to_float
+from robust_mnist.models import AbstractClassifier
 from robust_mnist.sweep import in_chunks
 
 
 def input_gradients(evidence: Evidence) -> Finding:
     """Share of clean images at which a loss has a zero or non-finite gradient.
 
-    Without a gradient an attack cannot move and reports robustness that is not there. The verdict
-    is about the margin, which the search ascends; cross-entropy, which the one-step attacks and
-    the lab ascend, underflows on confident networks and is named beside it.
+    Without a gradient an attack cannot move and reports robustness that is not there. The margin,
+    which the search ascends, must have one everywhere. Cross-entropy, which the one-step attacks
+    and the lab ascend, underflows on confident networks: the worst case is safe from that, but a
+    person should look before believing the curve of such an attack.
     """
-    share = {
-        name: _dead_share(evidence, loss)
-        for name, loss in (("margin", Margin()), ("cross-entropy", CrossEntropy()))
-    }
-    margin = share["margin"]
+    margin, cross_entropy = (_dead_share(evidence, loss) for loss in (Margin(), CrossEntropy()))
+    look = margin > 0 or cross_entropy > 0.01
     return Finding(
-        title="the margin has an input gradient",
-        verdict="ok" if margin == 0 else "look" if margin <= 0.01 else "fail",
-        number=margin,
-        threshold="look above 0, fail above 1 % of the images",
+        title="losses have an input gradient",
+        verdict="fail" if margin > 0.01 else "look" if look else "ok",
+        number=max(margin, cross_entropy),
+        threshold="look above 0 (cross-entropy: 0.01), fail above 0.01 (margin alone)",
         meaning=(
             f"Zero or non-finite gradients: {margin:.2%} of images for the margin, "
-            f"{share['cross-entropy']:.2%} for cross-entropy; an attack on a loss without "
-            "gradients only seems to fail."
+            f"{cross_entropy:.2%} for cross-entropy; an attack on a loss without gradients only "
+            "seems to fail."
         ),
     )
 
 
 def _dead_share(evidence: Evidence, loss: AbstractLoss) -> float:
-    @eqx.filter_jit
-    def dead(model: eqx.Module, images: jax.Array, labels: jax.Array) -> tuple[jax.Array]:
-        gradient = jax.vmap(jax.grad(lambda x, y: loss(model(x), y)))(images, labels)  # type: ignore[operator]
-        return (~jnp.isfinite(gradient).all(axis=1) | (gradient == 0).all(axis=1),)
-
     pixels, labels = to_float(evidence.part.images), evidence.part.labels.astype(np.int32)
-    (flags,) = in_chunks(lambda x, y: dead(evidence.model, x, y), 1000, pixels, labels)
+    size = min(1000, len(labels))
+    (flags,) = in_chunks(lambda x, y: _dead(evidence.model, loss, x, y), size, pixels, labels)
     return float(np.mean(flags))
+
+
+@eqx.filter_jit
+def _dead(
+    model: AbstractClassifier,
+    loss: AbstractLoss,
+    images: Float[Array, "images pixels"],
+    labels: Int[Array, " images"],
+) -> tuple[Bool[Array, " images"]]:
+    gradient = jax.vmap(jax.grad(lambda x, y: loss(model(x), y)))(images, labels)
+    return (~jnp.isfinite(gradient).all(axis=1) | (gradient == 0).all(axis=1),)

@@ -4,13 +4,22 @@ To add one, write `certify/<name>.py` and name an instance in `CERTIFIERS`.
 """
 
 from robust_mnist.certify._base import AbstractCertifier as AbstractCertifier
+from robust_mnist.certify.alpha_crown import AlphaCROWN as AlphaCROWN
+from robust_mnist.certify.crown import CROWN as CROWN
 from robust_mnist.certify.ibp import IBP as IBP
 from robust_mnist.plugins import with_plugins
+from robust_mnist.threat import L1, L2, Linf
 
 
 CERTIFIERS: dict[str, AbstractCertifier] = with_plugins(
     "certifiers",
     {
         "ibp-linf": IBP(),
+        "crown-ibp-linf": CROWN(Linf(), refine=False),
+        "crown-linf": CROWN(Linf()),
+        "crown-l2": CROWN(L2()),
+        "crown-l1": CROWN(L1()),
+        "alpha-crown20-linf": AlphaCROWN(Linf(), steps=20),
+        "alpha-crown20-l2": AlphaCROWN(L2(), steps=20),
     },
 )

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from robust_mnist.config import SweepSettings, TrainSettings, restore, typed
+from robust_mnist.data import Dataset
 from robust_mnist.errors import InputError
 from robust_mnist.records import RunFolder
 
@@ -78,6 +79,20 @@ def check_attack_seed(folder: RunFolder, given: SweepSettings) -> None:
         raise InputError(
             f"{folder.path} was attacked with --attack-seed {held}, got {given.attack_seed}; "
             "train another --out to compare attack seeds"
+        )
+
+
+def check_data(folder: RunFolder, settings: TrainSettings, dataset: Dataset) -> None:
+    """Refuse data that are not those of a run.
+
+    Raises:
+        InputError: The run was made from other data under the same name.
+    """
+    held = folder.info().get("data", {}) if folder.exists else {}
+    if held.get("sha256", dataset.sha256) != dataset.sha256:
+        raise InputError(
+            f"{folder.path} was made from other data (sha256 {held['sha256'][:12]}...) than "
+            f"{' '.join(settings.data)} holds now ({dataset.sha256[:12]}...)"
         )
 
 

@@ -51,7 +51,7 @@ class Watch:
 def outcome(
     folder: RunFolder, report: Result | None = None, *, following: str | None = None
 ) -> Result:
-    """What a command says of a run at its end: accuracy, throughput, a small table, the page.
+    """What a command says of a run at its end: accuracy, throughput, a table, trust, the page.
 
     Args:
         folder: The run.
@@ -73,6 +73,8 @@ def outcome(
         from robust_mnist import report as reports
 
         lines += ["", reports.text_table(records)]
+        if "audit" in info:
+            lines += ["", reports.trust_line(info["audit"])]
     bounds = rows[rows.kind.isin(["worst", "certified"])]
     columns = ["seed", "norm", "eps", "kind", "method", "images", "accuracy", "low", "high"]
     facts = {

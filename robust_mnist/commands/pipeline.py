@@ -23,7 +23,7 @@ from robust_mnist import (
     sweep as sweeping,
     training,
 )
-from robust_mnist.commands._opening import check_attack_seed, open_run, settle_sweep
+from robust_mnist.commands._opening import check_attack_seed, check_data, open_run, settle_sweep
 from robust_mnist.commands._programs import keep_programs
 from robust_mnist.commands._result import Result
 from robust_mnist.commands._watch import Watch, outcome
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 def run(command: config.Run) -> Result:
     """Train if needed, sweep, and write the report."""
-    job = _Job.of(command)
+    job = Job.of(command)
     overwrite = command.overwrite
     named = command.run is not None
     settings = command.sweep if overwrite else settle_sweep(job.folder, command.sweep, named=named)
@@ -57,7 +57,7 @@ def run(command: config.Run) -> Result:
 
 def train(command: config.Train) -> Result:
     """Train the networks of a run."""
-    job = _Job.of(command)
+    job = Job.of(command)
     job.begin(overwrite=command.overwrite)
     job.train()
     if not job.worked:
@@ -68,7 +68,7 @@ def train(command: config.Train) -> Result:
 def sweep(command: config.Sweep) -> Result:
     """Add methods and radii to a run."""
     settings, folder = open_run(TrainSettings(), run=command.run, out=None, overwrite=False)
-    job = _Job(settings, folder, command.output)
+    job = Job(settings, folder, command.output)
     sweeping.plan(command.sweep, settings.activation)
     check_attack_seed(folder, command.sweep)
     if "sweep" not in folder.info():
@@ -82,7 +82,7 @@ def sweep(command: config.Sweep) -> Result:
     return outcome(folder, following="report")
 
 
-class _Job:
+class Job:
     """One run on its way: settings that fit the folder, data, and the steps that fill it."""
 
     def __init__(
@@ -103,15 +103,11 @@ class _Job:
         self.split = data.split(self.dataset, settings.split)
         interrupts.check()
         training.check_batch(settings, self.split.train)
-        held = folder.info().get("data", {}) if folder.exists and not overwrite else {}
-        if held.get("sha256", self.dataset.sha256) != self.dataset.sha256:
-            raise InputError(
-                f"{folder.path} was made from other data (sha256 {held['sha256'][:12]}...) than "
-                f"{' '.join(settings.data)} holds now ({self.dataset.sha256[:12]}...)"
-            )
+        if not overwrite:
+            check_data(folder, settings, self.dataset)
 
     @classmethod
-    def of(cls, command: config.Run | config.Train) -> "_Job":
+    def of(cls, command: config.Run | config.Train) -> "Job":
         if command.overwrite and command.run is not None:
             raise InputError("--overwrite starts anew and --run continues; give one of them")
         if command.overwrite and command.resume:
@@ -291,39 +287,29 @@ class _Job:
         # What was looked at carries the hash of the radii it was made from.
         looked = info.get("looked") == info.get("swept")
         if not looked or not (self.folder.path / "panels.npz").is_file():
-            self._look(models[self.seeds[0]])
+            self._look(models)
 
-    def _look(self, model: AbstractClassifier) -> None:
+    def _look(self, models: dict[int, AbstractClassifier]) -> None:
         """Panels and audit, both of the first network."""
+        from robust_mnist import audit
+        from robust_mnist.commands import trust
+
         self.worked = True
-        # The panels are about to be written anew: damaged ones must not stand in the way.
-        records = self.folder.load(panels=False)
-        stored = self.folder.arrays("witnesses")
-        radii = {norm: records.radii_of(norm)[0] for norm in records.norms}
-        several = len(self.seeds) > 1
-        witnesses = {
-            norm: stored[f"witness/{norm}"][0] if several else stored[f"witness/{norm}"]
-            for norm in radii
-        }
+        model, test = models[self.seeds[0]], self.split.test
+        evidence = audit.of_run(self.folder, models, test)
         lab, about = sweeping.lab_panel(model, self.dataset)
         panels = sweeping.sample_panels(model, self.dataset, self.split) | lab
-        for norm, merged in radii.items():
-            panels |= sweeping.gallery_panel(merged, witnesses[norm], self.split)
-        panels |= sweeping.probe_panels(model, self.split.test, records, witnesses)
+        records = self.folder.load(panels=False)
+        for norm, radii in evidence.radii.items():
+            panels |= sweeping.gallery_panel(radii, evidence.witnesses[norm], self.split)
+        panels |= sweeping.probe_panels(model, test, records, evidence.witnesses)
+        if records.info.get("stages"):  # the run of a preset
+            panels |= sweeping.universal_panel(model, self.split)
         self.folder.write_arrays("panels", panels)
-        from robust_mnist import audit
-
-        evidence = audit.Evidence(
-            model=model,
-            part=self.split.test,
-            rows=records.rows[records.rows.seed == self.seeds[0]],
-            radii=radii,
-            witnesses=witnesses,
-            cells=records.info.get("cells", {}),
-        )
-        findings = audit.audit(evidence)
-        swept = records.info.get("swept")
-        self.folder.update({"lab_panel": about, "audit": findings, "looked": swept})
+        found, swept = trust.check(evidence, self.console), self.folder.info().get("swept")
+        # A page that stands shows what was looked at before.
+        again = {"looked": swept, "reported": ""}
+        self.folder.update({"lab_panel": about, "audit": found, **again})
 
 
 def _without_folder(command: str) -> list[str]:

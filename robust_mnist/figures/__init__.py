@@ -26,6 +26,7 @@ from robust_mnist.figures import (
     step_grid,
     step_size,
     training,
+    universal,
 )
 from robust_mnist.figures._chart import (
     Chart as Chart,
@@ -60,6 +61,7 @@ FIGURES: dict[str, Chart] = {
     "optimality": optimality.CHART,
     "convergence": convergence.CHART,
     "step_grid": step_grid.CHART,
+    "universal": universal.CHART,
     "predictions": predictions.CHART,
     "digits": digits.CHART,
 }

@@ -29,7 +29,7 @@ class Chart:
     reading: str
     limits: str
     needs: str
-    command: Literal["train", "sweep"]
+    command: Literal["train", "sweep", "sweep --preset quick"]
     several: str = ""
 
     def reading_of(self, records: Records) -> str:

@@ -10,6 +10,13 @@ from robust_mnist.figures._chart import Chart
 from robust_mnist.records import Records
 
 
+# What a step without a ball is measured in.
+_UNITS = {
+    "gradient-step": "step: the image moves by\nstep times the gradient dCE/dx",
+    "spatial-grid": "step: share of 3 pixels each way\nand 30 degrees to each side",
+}
+
+
 @_style.styled
 def draw(records: Records) -> Figure | None:
     """Draw one panel per one-step method."""
@@ -46,7 +53,7 @@ def _panel(axes: Axes, records: Records, method: str, norm: str, group: pd.DataF
         axes.locator_params(axis="x", nbins=5)
         _draw_worst(axes, records, norm, float(group["eps"].max()))
     else:
-        axes.set(xscale="log", xlabel="step: the image moves by\nstep times the gradient dCE/dx")
+        axes.set(xscale="log", xlabel=_UNITS.get(method, "step, in the method's own unit"))
         axes.set_title(f"{method} (has no eps)")
         _draw_clean(axes, records)
     _draw_reading(axes, group, method, "eps" if norm else "step")
@@ -102,9 +109,9 @@ CHART = Chart(
     draw=draw,
     title="Step size of the one-step methods",
     reading="Every image is moved once, by exactly the step on the horizontal axis, clipped to "
-    "pixels from 0 to 1 and classified again. The raw gradient step has no ball and its own unit, "
-    "on a logarithmic axis; the others are measured in eps. The stepped curve is the worst case of "
-    "the same norm: there an image broken at a small eps stays broken.",
+    "pixels from 0 to 1 and classified again. A step without a ball, such as the raw gradient's, "
+    "has a unit of its own, on a logarithmic axis; the others are measured in eps. The stepped "
+    "curve is the worst case of the same norm: there an image broken at a small eps stays broken.",
     limits="The plain reading is not a robust accuracy. It may rise where a step jumps over the "
     "region of wrong answers, and where the gradient underflows to zero the image does not move at "
     "all; neither makes the network more robust.",

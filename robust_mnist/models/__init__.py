@@ -6,6 +6,10 @@ and name it in `MODELS`.
 
 from robust_mnist.models._base import AbstractClassifier as AbstractClassifier
 from robust_mnist.models.mlp import ACTIVATIONS as ACTIVATIONS, MLP as MLP
+from robust_mnist.models.stochastic import (
+    AbstractStochasticClassifier as AbstractStochasticClassifier,
+    Expectation as Expectation,
+)
 from robust_mnist.plugins import with_plugins
 
 

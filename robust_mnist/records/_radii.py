@@ -64,14 +64,17 @@ class Radii:
         upper: Float[np.ndarray, " images"],
         reached: Integer[np.ndarray, " images"],
     ) -> "Radii":
-        """What an attack proves. A failure proves nothing, so `lower` stays at -inf."""
+        """What an attack proves. A failure proves nothing, so `lower` stays at -inf.
+
+        A radius of 0 is a mistake on the clean image: no attack is credited with it.
+        """
         found = np.isfinite(upper)
         return cls(
             norm=norm,
             lower=np.full(upper.shape, -np.inf),
             upper=upper,
             certifier=np.full(upper.shape, "", dtype=np.str_),
-            method=np.where(found, method, ""),
+            method=np.where(found, np.where(upper > 0, method, "clean"), ""),
             reached=np.where(found, reached, -1).astype(np.int64),
         )
 

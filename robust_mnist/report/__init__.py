@@ -15,3 +15,4 @@ from robust_mnist.report._timings import (
     write_accelerators as write_accelerators,
     write_history as write_history,
 )
+from robust_mnist.report._trust import trust_line as trust_line

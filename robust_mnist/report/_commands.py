@@ -32,7 +32,7 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
 
 def missing(command: str, place: str) -> str:
     """The command that makes what a figure lacks."""
-    return _line([command, "--run", place])
+    return _line([*command.split(), "--run", place])
 
 
 def _line(words: list[str]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from robust_mnist import figures, statistics
 from robust_mnist.records import Records
-from robust_mnist.report import _attacks, _commands, _facts, _page, _readings
+from robust_mnist.report import _attacks, _commands, _facts, _page, _readings, _trust
 
 
 def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
@@ -19,6 +19,7 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         name: _plate(name, chart, records, drawings[name], place)
         for name, chart in figures.FIGURES.items()
     }
+    audit = _trust.worst_first(records.info.get("audit", []))
     return _page.render(
         "run.html",
         title=records.name,
@@ -32,7 +33,10 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         tables=_tables(records),
         warnings=_attacks.warnings(records),
         attacks=_attacks.summaries(records),
-        audit=records.info.get("audit"),
+        audit=audit,
+        trust=_trust.trust_line(audit),
+        verdict_of=_trust.verdict_of,
+        marks=_trust.MARKS,
         facts=_facts.facts(records),
         timings=_facts.timings(records),
         commands=_commands.commands(records, place),

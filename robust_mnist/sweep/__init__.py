@@ -2,24 +2,40 @@
 
 from robust_mnist.records import Contradiction as Contradiction, Radii as Radii
 from robust_mnist.sweep._bounds import Bounds as Bounds, radii as radii
+from robust_mnist.sweep._certify import (
+    Tried as Tried,
+    open_at as open_at,
+    settle_at as settle_at,
+    settle_run as settle_run,
+)
 from robust_mnist.sweep._driver import (
+    CLOSE as CLOSE,
     Found as Found,
     attack_batch as attack_batch,
     break_batch as break_batch,
-    certify_batch as certify_batch,
     in_chunks as in_chunks,
     judge_batch as judge_batch,
     method_key as method_key,
     step_batch as step_batch,
 )
 from robust_mnist.sweep._feasible import pull as pull, sizes as sizes
-from robust_mnist.sweep._methods import Plan as Plan, norm_of as norm_of, plan as plan
+from robust_mnist.sweep._methods import (
+    Plan as Plan,
+    applies as applies,
+    check_method as check_method,
+    norm_of as norm_of,
+    plan as plan,
+)
 from robust_mnist.sweep._panels import (
     gallery_panel as gallery_panel,
     lab_panel as lab_panel,
     sample_panels as sample_panels,
 )
 from robust_mnist.sweep._probes import probe_panels as probe_panels
+from robust_mnist.sweep._proofs import (
+    certified_radii as certified_radii,
+    certify_batch as certify_batch,
+)
 from robust_mnist.sweep._schedule import (
     Passes as Passes,
     Stage as Stage,
@@ -29,3 +45,4 @@ from robust_mnist.sweep._schedule import (
 )
 from robust_mnist.sweep._steps import smallest_step as smallest_step, step_sweep as step_sweep
 from robust_mnist.sweep._sweep import Task as Task, sweep_run as sweep_run
+from robust_mnist.sweep._universal import universal_panel as universal_panel

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int64, PRNGKeyArray
 
 from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
 from robust_mnist.certify import CERTIFIERS
+from robust_mnist.config import EPS
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError, unknown
@@ -19,16 +20,15 @@ from robust_mnist.records import Radii
 from robust_mnist.sweep._driver import (
     Search,
     break_batch,
-    certify_batch,
     judge_batch,
     method_key,
 )
 from robust_mnist.sweep._methods import check_method
+from robust_mnist.sweep._proofs import certified_radii
 from robust_mnist.threat import BALLS
 
 
 Cell = dict[str, np.ndarray]
-MINIMAL = {name for name, a in ATTACKS.items() if isinstance(a, AbstractMinimalAttack)}
 
 
 @dataclasses.dataclass
@@ -55,12 +55,11 @@ class Bounds:
         margins, predicted = judge_batch(model, pixels, part.labels)
         return cls(Radii.clean(norm, margins > 0, predicted), pixels, {}, {})
 
-    def merge(self, method: str, eps: float, cell: Cell, *, credit: bool = True) -> None:
-        """Add what `method` found or proved at `eps`.
+    def merge(self, method: str, cell: Cell, *, credit: bool = True) -> None:
+        """Add what `method` found or proved.
 
         Args:
             method: Name of the method.
-            eps: Radius it ran at.
             cell: As `run_cell` gives it.
             credit: Whether to count it among the method's own radii as well: only where the images
                 were not chosen for what other methods had found.
@@ -69,7 +68,7 @@ class Bounds:
             Contradiction: A certificate and an attack exclude each other.
         """
         if "proven" in cell:
-            own = np.where(cell["proven"], eps, -np.inf)
+            own = cell["proven"]
             self.radii = self.radii.merge(Radii.certified(self.radii.norm, method, own))
             self.lower[method] = np.maximum(own, self.lower.get(method, -np.inf))
         else:
@@ -111,6 +110,8 @@ def run_cell(
     key: PRNGKeyArray,
     *,
     at: Int64[np.ndarray, " chosen"] | None = None,
+    largest: float = 0.0,
+    gap: float = 0.0,
     chunk: int = 1000,
 ) -> Cell:
     """One method at one radius over all images, or an attack over some of them.
@@ -120,19 +121,24 @@ def run_cell(
         part: Images as stored, labels and indices.
         bounds: What is known so far; witnesses are kept only where they are closer.
         method: Name of an attack with a norm, or of a certifier.
-        eps: Radius, at least 0, of each image or of all; infinite for a minimal attack.
+        eps: Radius, at least 0, of each image or of all; infinite for what runs once.
         key: Randomness of the sweep.
         at: Places of the images to attack; all by default.
+        largest: Radius up to which a certifier is asked; the end of the norm's grid at least.
+        gap: How closely a certifier's radius is searched for; 0 for 2^-10 of that.
         chunk: Images per compiled call.
 
     Returns:
-        `proven` for a certifier; `size`, `own`, `reached`, `broken`, `improved`, `witness`, `close`
-        and `nonfinite` for an attack. Arrays are of all images; where the attack did not run,
-        `size` is infinite and `own` NaN.
+        `proven` for a certifier: a radius, or -inf. `size`, `own`, `reached`, `broken`, `improved`,
+        `witness`, `close` and `nonfinite` for an attack. Arrays are of all images; where the attack
+        did not run, `size` is infinite and `own` NaN.
     """
     if method in CERTIFIERS:
-        radius = float(np.asarray(eps))  # one for all
-        proven = certify_batch(CERTIFIERS[method], model, part.images, part.labels, eps=radius)
+        largest = max(largest, EPS[bounds.radii.norm][-1])
+        proven = certified_radii(
+            CERTIFIERS[method], model, part.images, part.labels,
+            largest=largest, gap=gap or largest / 1024,
+        )  # fmt: skip
         return {"proven": proven}
     attack = ATTACKS[method]
     if not isinstance(attack, Search):
@@ -178,8 +184,8 @@ def radii(
         part: Images as stored, their labels and indices.
         norm: `linf` or `l2`.
         methods: Names of attacks and certifiers of that norm, or one name.
-        eps: Radii to try, in units of pixel intensity, or one radius; minimal attacks run once,
-            without a radius.
+        eps: Radii to try, in units of pixel intensity, or one radius; minimal attacks and
+            certifiers find each image's own.
         key: Randomness of the attacks.
 
     Raises:
@@ -199,8 +205,9 @@ def radii(
         raise InputError(f"key must be a key of JAX such as jax.random.key(0), got {key!r}")
     bounds = Bounds.clean(model, part, norm)
     for method in methods:
-        for radius in radii_of(method, sizes):
-            bounds.merge(method, radius, run_cell(model, part, bounds, method, radius, key))
+        for radius in [np.inf] if runs_once(method) else sizes:
+            cell = run_cell(model, part, bounds, method, radius, key, largest=max(sizes))
+            bounds.merge(method, cell)
     return bounds.radii
 
 
@@ -210,9 +217,9 @@ def _scattered(values: np.ndarray, at: np.ndarray, count: int, missing: Any) -> 
     return everywhere
 
 
-def radii_of(method: str, eps: Sequence[float]) -> Sequence[float]:
-    """The radii a method runs at: all of them, or for a minimal attack infinity alone."""
-    return [np.inf] if method in MINIMAL else eps
+def runs_once(method: str) -> bool:
+    """Whether a method finds a radius of each image by itself, and so is given none."""
+    return method in CERTIFIERS or isinstance(ATTACKS.get(method), AbstractMinimalAttack)
 
 
 def _is_key(key: object) -> bool:

@@ -12,9 +12,8 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Integer, PRNGKeyArray, S
 
 from robust_mnist import metrics
 from robust_mnist.attacks import AbstractBallAttack, AbstractMinimalAttack, AbstractStepAttack
-from robust_mnist.certify import AbstractCertifier
 from robust_mnist.data.pixels import to_float
-from robust_mnist.models import MLP, AbstractClassifier
+from robust_mnist.models import AbstractClassifier
 from robust_mnist.sweep._feasible import pull, sizes
 from robust_mnist.threat import AbstractBall
 
@@ -370,52 +369,3 @@ def step_batch(
         chunk, images, labels.astype(np.int32), ids.astype(np.int32),
     )  # fmt: skip
     return margins, reached
-
-
-@eqx.filter_jit
-def _bound(
-    certifier: AbstractCertifier,
-    model: MLP,
-    images: Float[Array, "images pixels"],
-    labels: Int[Array, " images"],
-    eps: Float[Array, ""],
-) -> tuple[Float[Array, " images"]]:
-    return (jax.vmap(lambda x, y: certifier(model, x, y, eps=eps))(images, labels),)
-
-
-def certify_batch(
-    certifier: AbstractCertifier,
-    model: MLP,
-    images: UInt8[np.ndarray, "images pixels"],
-    labels: Integer[np.ndarray, " images"],
-    *,
-    eps: float,
-    chunk: int = 1000,
-) -> Bool[np.ndarray, " images"]:
-    """Which images are proven right everywhere in the ball, computed in float64.
-
-    Args:
-        certifier: What proves.
-        model: Network with an activation the certifier knows.
-        images: Clean images as stored, 0 to 255.
-        labels: True classes.
-        eps: Radius, finite, at least 0.
-        chunk: Images per compiled call.
-    """
-    pixels = to_float(images).astype(np.float64)
-    with jax.enable_x64(True):
-        wide = jax.tree.map(
-            lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, model
-        )
-        radius = jnp.asarray(eps, jnp.float64)
-        (bounds,) = in_chunks(
-            lambda x, y: _bound(certifier, wide, x, y, radius),
-            chunk,
-            pixels,
-            labels.astype(np.int32),
-        )
-    if bounds.dtype != np.float64:
-        raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
-    # The certificate is of the exact network, while images are judged in float32, whose rounding
-    # stays far below `CLOSE`: a certified image cannot be wrong there either.
-    return bounds > CLOSE

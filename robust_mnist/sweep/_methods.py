@@ -14,6 +14,7 @@ from robust_mnist.config import (
     SweepSettings,
 )
 from robust_mnist.errors import InputError, unknown
+from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._driver import Search
 
 
@@ -26,7 +27,7 @@ class Plan:
         steps: Step attacks, which have no norm.
         eps: Radii of each norm, increasing, 0 first.
         stages: Attacks of each norm that run afterwards where the bounds are open, in order.
-        gap: Difference of bounds, by norm, that is small enough.
+        aim: How well the radii of each norm have to be known.
         control: Number of images that the attacks among `methods` run on; 0 for all.
     """
 
@@ -34,7 +35,7 @@ class Plan:
     steps: tuple[str, ...]
     eps: dict[str, tuple[float, ...]]
     stages: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    gap: dict[str, float] = dataclasses.field(default_factory=dict)
+    aim: dict[str, Aim] = dataclasses.field(default_factory=dict)
     control: int = 0
 
 
@@ -73,10 +74,15 @@ def check_method(method: str, norm: str, activation: str) -> None:
 
 
 def _check_activation(method: str, activation: str) -> None:
-    known = _activations(method)
-    if known is not None and activation not in known:
-        names = ", ".join(sorted(known))
+    if not applies(method, activation):
+        names = ", ".join(sorted(_activations(method) or ()))
         raise InputError(f"{method} knows the activations {names}, got {activation or 'none'}")
+
+
+def applies(method: str, activation: str) -> bool:
+    """Whether a method can run on a network with this hidden activation."""
+    known = _activations(method)
+    return known is None or activation in known
 
 
 def _control(preset: Preset, norm: str) -> tuple[str, ...]:
@@ -91,6 +97,23 @@ def _activations(method: str) -> frozenset[str] | None:
         return CERTIFIERS[method].activations
     attack = ATTACKS[method]
     return attack.activations if isinstance(attack, LinearRegion) else None
+
+
+def _preset(settings: SweepSettings, norms: tuple[str, ...]) -> Preset | None:
+    """The preset that is meant; None for the grid."""
+    if settings.preset == "grid":
+        return None
+    name = "standard" if settings.preset == "auto" else settings.preset
+    preset = PRESETS[name]
+    lacking = [norm for norm in norms if norm not in preset.stages]
+    if settings.preset == "auto":
+        return None if settings.methods or lacking else preset
+    if lacking:
+        raise InputError(
+            f"--preset {name} knows the norms {', '.join(preset.stages)}, got "
+            f"{' '.join(lacking)}; use --preset grid"
+        )
+    return preset
 
 
 def plan(settings: SweepSettings, activation: str) -> Plan:
@@ -109,12 +132,7 @@ def plan(settings: SweepSettings, activation: str) -> Plan:
     norms: tuple[str, ...] = settings.norm or tuple(
         sorted(filter(None, {norm_of(method) for method in settings.methods})) or DEFAULT_NORMS
     )
-    preset = None if settings.preset == "grid" else PRESETS[settings.preset]
-    if preset is not None and (lacking := [norm for norm in norms if norm not in preset.stages]):
-        raise InputError(
-            f"--preset {settings.preset} knows the norms {', '.join(preset.stages)}, got "
-            f"{' '.join(lacking)}; use --preset grid"
-        )
+    preset = _preset(settings, norms)
     default = lambda norm: METHODS[norm] if preset is None else _control(preset, norm)
     chosen = settings.methods or (*(m for norm in norms for m in default(norm)), *STEP_METHODS)
     for method in settings.methods:
@@ -124,14 +142,12 @@ def plan(settings: SweepSettings, activation: str) -> Plan:
                 f"{method} acts in {norm}, but --norm is {' '.join(norms)}; add {norm} to it"
             )
         _check_activation(method, activation)
-    applies = lambda m: (known := _activations(m)) is None or activation in known
-    methods = {
-        norm: tuple(m for m in chosen if norm_of(m) == norm and applies(m)) for norm in norms
-    }
+    fits = lambda method: applies(method, activation)
+    methods = {norm: tuple(m for m in chosen if norm_of(m) == norm and fits(m)) for norm in norms}
     stages = {} if preset is None else {norm: preset.stages[norm] for norm in norms}
     return Plan(
-        stages={norm: tuple(filter(applies, found)) for norm, found in stages.items()},
-        gap={norm: settings.gap(norm) for norm in norms},
+        stages={norm: tuple(filter(fits, found)) for norm, found in stages.items()},
+        aim={norm: Aim(settings.gap(norm), settings.grid(norm)[1:]) for norm in norms},
         control=0 if preset is None else CONTROL_IMAGES,
         # A norm in which nothing runs is no part of the sweep.
         methods={norm: found for norm, found in methods.items() if found},

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Int64, PRNGKeyArray
 
 from robust_mnist.arithmetic import passes
-from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
+from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack, AbstractStepAttack
 from robust_mnist.data import Part
 from robust_mnist.models import MLP, AbstractClassifier
 from robust_mnist.records import Radii
+from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import Bounds, Cell, run_cell
 from robust_mnist.sweep._driver import Search
 
@@ -49,7 +50,7 @@ def control_sample(images: int, size: int, key: PRNGKeyArray) -> Int64[np.ndarra
     return np.sort(np.asarray(drawn[:size])).astype(np.int64)
 
 
-def cost(attack: Search, model: AbstractClassifier) -> Passes:
+def cost(attack: Search | AbstractStepAttack, model: AbstractClassifier) -> Passes:
     """Passes through the network that a run on one image takes; NaN for other than an MLP."""
     if not isinstance(model, MLP):
         return Passes(float("nan"), float("nan"))
@@ -58,16 +59,17 @@ def cost(attack: Search, model: AbstractClassifier) -> Passes:
     def run(x: Any, y: Any, key: Any) -> Any:
         if isinstance(attack, AbstractMinimalAttack):
             return attack(model, x, y, key=key)
+        if isinstance(attack, AbstractStepAttack):
+            return attack(model, x, y, step=jnp.ones(()), key=key)
         return attack(model, x, y, eps=jnp.ones(()), key=key)
 
     program = jax.make_jaxpr(run)(jnp.zeros(pixels), jnp.zeros((), jnp.int32), jax.random.key(0))
     return Passes(*passes(program, (pixels, width)))
 
 
-def still_open(bounds: Bounds, gap: float) -> Bool[np.ndarray, " images"]:
-    """Which images have bounds that lie further apart than `gap`."""
-    radii = bounds.radii
-    return (radii.upper > 0) & (radii.upper - np.maximum(radii.lower, 0.0) > gap)
+def still_open(bounds: Bounds, aim: Aim) -> Bool[np.ndarray, " images"]:
+    """Which images an attack may still bring closer to the aim."""
+    return aim.target(bounds.radii.upper, bounds.radii.lower, aim.gap) > 0
 
 
 def run_stage(
@@ -76,24 +78,23 @@ def run_stage(
     bounds: Bounds,
     method: str,
     *,
-    gap: float,
-    largest: float,
+    aim: Aim,
     key: PRNGKeyArray,
 ) -> Generator[int, None, Stage]:
     """Run one attack on the images whose bounds are open, until it cannot improve them.
 
-    A minimal attack runs once. A ball attack runs at `gap` below the closest wrong image known;
-    where it succeeds, again further below that, by twice as much each time, so that a radius that
-    was far off is found in few runs and one that was right is left after a single one. A break at
-    some radius settles all larger ones, so nothing else has to be tried.
+    A minimal attack runs once. A ball attack runs at the aim's gap below the closest wrong image
+    known; where it succeeds, again further below that, by twice as much each time, so that a radius
+    that was far off is found in few runs and one that was right is left after a single one. Where
+    only some radii count it runs at the largest of them below that image. A break at some radius
+    settles all larger ones, so nothing else has to be tried.
 
     Args:
         model: Classifier under attack.
         part: All images.
         bounds: What is known of them; the stage's finds are merged into it.
         method: Name of an attack.
-        gap: Difference of bounds that is small enough.
-        largest: Radius to try where no wrong image is known.
+        aim: How well radii have to be known.
         key: Randomness of the sweep.
 
     Yields:
@@ -105,14 +106,13 @@ def run_stage(
     attack = ATTACKS[method]
     assert isinstance(attack, Search)
     minimal = isinstance(attack, AbstractMinimalAttack)
-    places = np.flatnonzero(still_open(bounds, gap))
-    step = np.full(len(places), gap)
+    places = np.flatnonzero(still_open(bounds, aim))
+    step = np.full(len(places), aim.gap)
     first, runs, close, nonfinite = bounds.radii, 0, 0, 0
     while True:
-        upper, lower = bounds.radii.upper[places], bounds.radii.lower[places]
-        eps = np.where(np.isfinite(upper), upper - step, largest)
-        # What a certificate excludes needs no attack.
-        worth = eps > np.maximum(lower, 0.0)
+        upper = bounds.radii.upper[places]
+        eps = aim.target(upper, bounds.radii.lower[places], step)
+        worth = eps > 0
         places, step, eps, upper = places[worth], step[worth], eps[worth], upper[worth]
         if not places.size:
             break
@@ -124,7 +124,7 @@ def run_stage(
             )
             radius = np.inf if minimal else whole(eps)
             cell = run_cell(model, part, bounds, method, radius, key, at=whole(places), chunk=size)
-            bounds.merge(method, np.inf, cell, credit=False)
+            bounds.merge(method, cell, credit=False)
             close, nonfinite = close + int(cell["close"]), nonfinite + int(cell["nonfinite"])
         runs += len(places)
         if minimal:

@@ -22,7 +22,7 @@ def step_sweep(
     """Images still right after a step, for steps from 1e-2 until accuracy is under 5 %.
 
     Every image is clipped to [0, 1]. A network with vanishing gradients may never get there, so
-    the sweep ends at 1e16 in any case.
+    the sweep ends at 1e16 in any case, or at the largest step that the attack knows.
 
     Args:
         attack: What is run.
@@ -33,7 +33,8 @@ def step_sweep(
     Yields:
         Step and number of right images.
     """
-    first, last = round(math.log10(FIRST) * PER_DECADE), round(math.log10(LAST) * PER_DECADE)
+    largest = min(attack.largest_step, LAST)
+    first, last = round(math.log10(FIRST) * PER_DECADE), round(math.log10(largest) * PER_DECADE)
     for exponent in range(first, last + 1):
         step = 10.0 ** (exponent / PER_DECADE)
         margins, _ = step_batch(

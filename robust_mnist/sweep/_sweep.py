@@ -17,7 +17,8 @@ from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Row, RunFolder, table
-from robust_mnist.sweep._bounds import MINIMAL, Bounds, Cell, radii_of, run_cell
+from robust_mnist.sweep._aim import Aim
+from robust_mnist.sweep._bounds import Bounds, Cell, run_cell, runs_once
 from robust_mnist.sweep._driver import method_key
 from robust_mnist.sweep._methods import Plan, norm_of
 from robust_mnist.sweep._schedule import Stage, control_sample, run_stage, still_open
@@ -49,11 +50,11 @@ class Task:
     def cells(self) -> Iterator[tuple[str, str, float]]:
         """Every norm, method and radius above 0; at 0 there is nothing to search.
 
-        A minimal attack has one cell, whose radius is infinite.
+        What finds radii by itself has one cell, whose radius is infinite.
         """
         for norm, methods in self.plan.methods.items():
             for method in methods:
-                for eps in radii_of(method, self.plan.eps[norm]):
+                for eps in [np.inf] if runs_once(method) else self.plan.eps[norm]:
                     if eps > 0:
                         yield norm, method, eps
 
@@ -128,11 +129,11 @@ class _Network:
             (norm, method)
             for norm, methods in task.plan.stages.items()
             for method in methods
-            if f"{norm}/{method}" not in held
+            if self._stage_name(norm, method) not in held
         ]
         self.wanted += sum(map(len, task.plan.stages.values()))
         self.staged = [*held]
-        what = repr((task.attack_seed, self.missing, self.stages))
+        what = repr((task.attack_seed, self.missing, self.stages, task.plan.aim))
         self.plan = f"{zlib.crc32(what.encode()):08x}"
         images, control = len(task.part.labels), task.plan.control
         # All of them where that is not more, so that nothing is left to chance.
@@ -145,17 +146,17 @@ class _Network:
     def run(self) -> Iterator[tuple[int, str]]:
         """Run the missing cells, and say after each, or in between with 0 for 1, how it stands."""
         for norm in self.norms:
-            self.bounds[norm] = self._start(norm)
+            self.bounds[norm] = self.start(norm)
         for norm, method, eps in self.missing:
             if not norm:
                 yield 1, self._steps(method)
                 continue
             bounds = self.bounds[norm]
             cell = self._cell(bounds, method, eps)
-            bounds.merge(method, eps, cell)
+            bounds.merge(method, cell)
             self._account(norm, method, eps, cell)
             if "proven" in cell:
-                yield 1, f"{method} at {eps:g}: {np.mean(cell['proven']):.2%} certified"
+                yield 1, f"{method}: median radius {np.median(np.maximum(cell['proven'], 0)):.4g}"
             elif eps == np.inf:
                 yield 1, f"{method}: median radius {np.nanmedian(cell['own']):.4g}"
             else:
@@ -166,7 +167,8 @@ class _Network:
         for norm, bounds in self.bounds.items():
             self._summarise(norm, bounds)
 
-    def _start(self, norm: str) -> Bounds:
+    def start(self, norm: str) -> Bounds:
+        """What the folder holds of a norm, or what the clean images prove."""
         if norm not in _norms_held(self.task.folder):
             return Bounds.clean(self.model, self.task.part, norm)
         arrays, witnesses = self.task.folder.arrays("radii"), self.task.folder.arrays("witnesses")
@@ -177,18 +179,23 @@ class _Network:
             mine(witnesses[f"witness/{norm}"]),
         )
 
+    def keep(self, bounds: Bounds) -> None:
+        """Take bounds that were found elsewhere for this network's."""
+        self.bounds[bounds.radii.norm] = bounds
+        self._summarise(bounds.radii.norm, bounds)
+
     def _stage(self, bounds: Bounds, method: str) -> Iterator[tuple[int, str]]:
         """An attack where the bounds are open, or what a sweep cut short has kept of it."""
         norm = bounds.radii.norm
         place = self._place(norm, method)
         cell = place.arrays("stage")
         if cell:
-            bounds.merge(method, np.inf, cell, credit=False)
+            bounds.merge(method, cell, credit=False)
         else:
             with stopwatch() as elapsed:
                 rounds = run_stage(
-                    self.model, self.task.part, bounds, method, gap=self.task.plan.gap[norm],
-                    largest=self.task.plan.eps[norm][-1], key=self.key,
+                    self.model, self.task.part, bounds, method,
+                    aim=self.task.plan.aim[norm], key=self.key,
                 )  # fmt: skip
                 stage = yield from _told(method, rounds)
             cell = stage.cell | {
@@ -199,10 +206,14 @@ class _Network:
                 "backward": np.asarray(stage.runs * stage.passes.backward),
             }
             place.write_arrays("stage", cell, compress=False)
-        self.staged.append(f"{norm}/{method}")
+        self.staged.append(self._stage_name(norm, method))
         self._total(f"{norm}/{method}, scheduled", cell)
-        count = int(np.sum(still_open(bounds, self.task.plan.gap[norm])))
+        count = int(np.sum(still_open(bounds, self.task.plan.aim[norm])))
         yield 1, f"{method}: {len(cell['improved'])} closer, {count} images open"
+
+    def _stage_name(self, norm: str, method: str) -> str:
+        """A stage as `run.json` remembers it: with another aim it is another one."""
+        return f"{norm}/{method} {self.task.plan.aim[norm]}"
 
     def _place(self, norm: str, method: str) -> RunFolder:
         # A cell keeps witnesses only where it improved on the cells before it, so it is good for
@@ -221,12 +232,18 @@ class _Network:
         )
 
     def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
-        place = self._place(bounds.radii.norm, method)
+        norm = bounds.radii.norm
+        place = self._place(norm, method)
         cell = place.arrays(_text(eps))
         if not cell:
             with stopwatch() as elapsed:
                 at = None if method in CERTIFIERS else self.control
-                cell = run_cell(self.model, self.task.part, bounds, method, eps, self.key, at=at)
+                aim = self.task.plan.aim.get(norm, Aim(np.inf, (0.0,)))
+                cell = run_cell(
+                    self.model, self.task.part, bounds, method, eps, self.key, at=at,
+                    largest=max(aim.radii, default=0.0),
+                    gap=aim.gap if np.isfinite(aim.gap) else 0.0,
+                )  # fmt: skip
             cell["seconds"] = np.asarray(elapsed.seconds)
             cell["compile_seconds"] = np.asarray(elapsed.compile_seconds)
             place.write_arrays(_text(eps), cell, compress=False)
@@ -265,7 +282,7 @@ class _Network:
         radii = bounds.radii
         known = {eps for n, _, eps in self.seconds if n == norm} | {0.0}
         known |= set(self.task.plan.eps.get(norm, ()))
-        # Of a minimal attack every radius is known; what it never broke stands at infinity.
+        # What ran once is known at every radius; what an attack never broke stands at infinity.
         unbounded = {m for n, m, eps in self.seconds if n == norm and eps == np.inf}
         clean = int(np.sum(radii.upper > 0))
         self._row("clean", "", "clean", clean)
@@ -284,7 +301,7 @@ class _Network:
             if bounds.lower and eps < np.inf:
                 self._row("certified", norm, "all", int(np.sum(radii.lower >= eps)), eps=eps)
             for method, lower in bounds.lower.items():
-                if (norm, method, eps) in self.seconds:
+                if method in unbounded:
                     self._row("certified", norm, method, int(np.sum(lower >= eps)), eps=eps)
 
     def _row(
@@ -325,8 +342,8 @@ def _seconds_known(folder: RunFolder, seed: int) -> Seconds:
         return {}
     rows = rows[(rows.seed == seed) & rows.kind.isin(["attacked", "certified", "step"])]
     rows = rows[(rows.method != "all") & ~(rows.eps == 0)]
-    # A minimal attack is read at every radius, and has run at the infinite one.
-    once = np.array([method in MINIMAL for method in rows.method], bool)
+    # What runs once is read at every radius, and has run at the infinite one.
+    once = np.array([runs_once(str(method)) for method in rows.method], bool)
     rows = rows[~once | np.isinf(rows.eps)]
     return {
         (str(norm), str(method), float(eps)): float(seconds)

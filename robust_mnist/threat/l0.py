@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from robust_mnist.threat._base import AbstractBall, Image, Scalar, room, to_unit
+from robust_mnist.threat._base import (
+    AbstractBall,
+    Image,
+    Scalar,
+    clean_value,
+    room,
+    shared,
+    to_unit,
+)
 
 
 class L0(AbstractBall):
@@ -50,6 +58,10 @@ class L0(AbstractBall):
         falling = gain[order]
         before = jnp.zeros_like(gain).at[order].set(jnp.cumsum(falling) - falling)
         return jnp.sign(unit) * jnp.where((before < wanted) & (gain > 0), limit, 0.0)
+
+    def least(self, x: Image, weights: Image, eps: Scalar) -> Scalar:
+        gain = jnp.abs(weights) * room(x, -weights)
+        return clean_value(x, weights) - shared(gain, jnp.ones_like(gain), jnp.floor(eps))
 
 
 def _rank(values: Image) -> Image:

@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from robust_mnist.threat._base import AbstractBall, Image, Scalar, room, to_unit
+from robust_mnist.threat._base import (
+    AbstractBall,
+    Image,
+    Scalar,
+    clean_value,
+    room,
+    shared,
+    to_unit,
+)
 
 
 class L1(AbstractBall):
@@ -38,6 +46,34 @@ class L1(AbstractBall):
         kept = jnp.sign(delta) * jnp.maximum(size - threshold, 0.0)
         return jnp.where(jnp.sum(size) <= eps, delta, kept)
 
+    def project_in_box(self, x: Image, delta: Image, eps: Scalar) -> Image:
+        """Closest change to `delta` inside the ball that also keeps `x` in [0, 1].
+
+        Soft thresholding again, but no pixel moves further than its end: what they spend in all
+        falls piecewise linearly with the level, so the level is found by sorting the corners.
+
+        Reference:
+            Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image
+            classifiers", ICML 2021, proposition 2.1.
+
+        Args:
+            x: Clean image, pixels in [0, 1].
+            delta: What to project.
+            eps: Radius.
+        """
+        size, limit = jnp.abs(delta), room(x, delta)
+        # Going down, a pixel begins to spend where the level meets its size, and ends at its limit.
+        corners, turns = jnp.concatenate([size, size - limit]), jnp.ones_like(size)
+        order = jnp.argsort(corners, descending=True)
+        level, spending = corners[order], jnp.cumsum(jnp.concatenate([turns, -turns])[order])
+        steps = level - jnp.append(level[1:], level[-1])
+        spent = jnp.cumsum(spending * steps)
+        last = jnp.argmax(spent >= eps)
+        threshold = level[last] - (steps * spending - spent + eps)[last] / spending[last]
+        enough = jnp.sum(jnp.minimum(size, limit)) <= eps
+        kept = jnp.clip(size - jnp.where(enough, 0.0, jnp.maximum(threshold, 0.0)), 0.0, limit)
+        return jnp.sign(delta) * kept
+
     def steepest(self, gradient: Image) -> Image:
         # All of it into one pixel, the first of the steepest.
         at = jnp.argmax(jnp.abs(gradient))
@@ -61,6 +97,9 @@ class L1(AbstractBall):
         # Back from gains to changes, and never beyond the room for a rounding error.
         change = jnp.abs(gain) / jnp.where(weight > 0, weight, 1.0)
         return jnp.sign(unit) * jnp.minimum(change, limit)
+
+    def least(self, x: Image, weights: Image, eps: Scalar) -> Scalar:
+        return clean_value(x, weights) - shared(jnp.abs(weights), room(x, -weights), eps)
 
 
 def _spend(gradient: Image, price: Image, limit: Image, budget: Scalar) -> Image:

@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from robust_mnist.threat._base import AbstractBall, Image, Scalar, room, to_unit
+from robust_mnist.threat._base import (
+    AbstractBall,
+    Image,
+    Scalar,
+    clean_value,
+    room,
+    share_lost,
+    to_unit,
+)
 from robust_mnist.threat._climb import climb, fill
 
 
@@ -55,3 +63,13 @@ class L2(AbstractBall):
         unit, scale = to_unit(gradient)
         weight = jnp.abs(unit)
         return jnp.sign(unit) * fill(weight, weight, room(x, unit), rise / scale)
+
+    def least(self, x: Image, weights: Image, eps: Scalar) -> Scalar:
+        """The dual norm over the pixels that can move the right way, or the whole box."""
+        falls, rises = jnp.ceil(x), jnp.ceil(1 - x)  # 0 at an end of the range, else 1
+        size = jnp.abs(weights)
+        # The square where a positive weight meets a pixel that falls, or a negative one that rises.
+        squares = weights * weights * (falls + rises) + weights * size * (falls - rises)
+        fall = eps * jnp.sqrt(jnp.sum(squares) / 2 + share_lost(x) * jnp.sum(size * size))
+        box = jnp.sum(weights - size * (1 + share_lost(x))) / 2
+        return jnp.maximum(clean_value(x, weights) - fall * (1 + share_lost(x)), box)

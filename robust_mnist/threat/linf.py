@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from robust_mnist.threat._base import AbstractBall, Image, Scalar, room, to_unit
+from robust_mnist.threat._base import AbstractBall, Image, Scalar, room, share_lost, to_unit
 from robust_mnist.threat._climb import fill
 
 
@@ -38,3 +38,8 @@ class Linf(AbstractBall):
         unit, scale = to_unit(gradient)
         speed = jnp.abs(jnp.sign(unit))
         return jnp.sign(unit) * fill(jnp.abs(unit), speed, room(x, unit), rise / scale)
+
+    def least(self, x: Image, weights: Image, eps: Scalar) -> Scalar:
+        low, high = jnp.maximum(x - eps, 0.0), jnp.minimum(x + eps, 1.0)
+        centre, radius = (low + high) / 2, (high - low) / 2
+        return jnp.sum(weights * centre - jnp.abs(weights) * (radius + share_lost(x) * high))

@@ -1,0 +1,143 @@
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.peers_attacks import (
+    BATCH,
+    OURS,
+    RADII,
+    SIDES,
+    Count,
+    Prepared,
+    Work,
+    norm_of,
+)
+from benchmarks.peers_attacks.networks import mlp
+from robust_mnist.arithmetic import passes
+from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
+from robust_mnist.bench import environment
+from robust_mnist.clock import stopwatch
+from robust_mnist.config import EPS, PRESETS
+from robust_mnist.data import Part
+from robust_mnist.models import MLP
+from robust_mnist.sweep import (
+    Bounds,
+    Passes,
+    attack_batch,
+    break_batch,
+    cost,
+    in_chunks,
+    method_key,
+    run_stage,
+)
+from robust_mnist.sweep._driver import Search, _search
+
+
+# Of the clean image, and of the answer as it came, shortened and refined.
+JUDGED = 4
+
+
+def prepare(work: Work) -> Prepared:
+    side = _Side(work)
+    attacks = SIDES[OURS].attacks
+    return Prepared(
+        {name: side.attack(name) for name in attacks},
+        side.count,
+        stopwatch,
+        batch=None,  # the drivers make their own
+        facts={"threads": work.threads, "environment": environment()},
+    )
+
+
+class _Side:
+    """The network, the images and what was evaluated so far."""
+
+    def __init__(self, work: Work) -> None:
+        self.model: MLP = mlp(work.weights, work.biases, work.activation)
+        self.part = Part(work.images, work.labels.astype(np.uint8), np.arange(len(work.labels)))
+        self.key = jax.random.key(work.seed)
+        self.count = Count()
+
+    def attack(self, name: str) -> Callable[[slice], np.ndarray]:
+        kind, _, rest = name.partition("-")
+        if kind in PRESETS:
+            return lambda at: self.scheduled(at, norm_of(name), PRESETS[kind].stages[norm_of(name)])
+        if kind == "scheduled":
+            return lambda at: self.scheduled(at, norm_of(name), (rest,))
+        if kind == "bare":
+            return lambda at: self.bare(at, rest)
+        return lambda at: self.grid(at, name)
+
+    def taken(self, at: slice) -> Part:
+        return self.part.take(np.arange(*at.indices(len(self.part.labels))))
+
+    def grid(self, at: slice, name: str) -> np.ndarray:
+        """A cell of a sweep at each radius, or one for a minimal attack."""
+        part, attack = self.taken(at), ATTACKS[name]
+        run = partial(
+            break_batch, attack, self.model, part.images, part.labels,
+            ids=part.ids, key=method_key(self.key, name), chunk=min(BATCH, len(part.labels)),
+        )  # fmt: skip
+        if isinstance(attack, AbstractMinimalAttack):
+            self.add(len(part.labels), driver_cost(attack, self.model))
+            return run().witness
+        radii = RADII[norm_of(name)]
+        self.add(len(part.labels) * len(radii), driver_cost(attack, self.model))
+        return np.stack([run(eps=eps).witness for eps in radii])
+
+    def scheduled(self, at: slice, norm: str, methods: tuple[str, ...]) -> np.ndarray:
+        """Attacks where the bounds are open, to the gap of the presets."""
+        part = self.taken(at)
+        bounds = Bounds.clean(self.model, part, norm)
+        for method in methods:
+            rounds = run_stage(
+                self.model, part, bounds, method,
+                gap=EPS[norm][-1] / 1024, largest=RADII[norm][-1], key=self.key,
+            )  # fmt: skip
+            while True:
+                try:
+                    next(rounds)
+                except StopIteration as end:
+                    stage = end.value
+                    break
+            self.add(stage.runs, driver_cost(ATTACKS[method], self.model))
+        return bounds.witness
+
+    def bare(self, at: slice, name: str) -> np.ndarray:
+        """The attack alone, in one program for all radii."""
+        part, attack, key = self.taken(at), ATTACKS[name], method_key(self.key, name)
+        images, labels = part.images.astype(np.float32) * np.float32(1 / 255), part.labels
+
+        def search(model: MLP, x: jax.Array, y: jax.Array, ids: jax.Array, eps: jax.Array):
+            radii = jnp.full(len(y), eps)
+            return (attack_batch(attack, model, x, y, ids=ids, eps=radii, key=key),)
+
+        compiled = jax.jit(search)
+        found = []
+        for eps in RADII[norm_of(name)]:
+            radius = jnp.asarray(eps, jnp.float32)
+            run = lambda x, y, ids, radius=radius: compiled(self.model, x, y, ids, radius)
+            size = min(BATCH, len(labels))
+            found += in_chunks(
+                run, size, images, labels.astype(np.int32), part.ids.astype(np.int32)
+            )
+        self.add(len(labels) * len(found), cost(attack, self.model))
+        return np.stack(found)
+
+    def add(self, runs: int, each: Passes) -> None:
+        self.count.forward += runs * each.forward
+        self.count.backward += runs * each.backward
+
+
+def driver_cost(attack: Search, model: MLP) -> Passes:
+    """Passes of a run with all that the driver does to an answer: shorten, refine and judge it."""
+    width, pixels = model.layers[0].weight.shape
+    one = lambda dtype: jnp.zeros(1, dtype)
+    program = jax.make_jaxpr(lambda image: _search(
+        attack, model, image, one(jnp.int32), one(jnp.int32), one(jnp.float32), jax.random.key(0)
+    ))(jnp.zeros((1, pixels), jnp.uint8))  # fmt: skip
+    forward, backward = passes(program, (pixels, width))
+    return Passes(forward + JUDGED, backward)

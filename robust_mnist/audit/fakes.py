@@ -1,0 +1,232 @@
+"""Known ways to look robust without being it, each wrapped around a sound network.
+
+None of them is a defence: the images that fool the network inside are there as before, and only
+the search for them is led astray. A check that cannot tell such a network from a sound one does
+not guard a curve either, which is what `selftest` finds out.
+
+To add one, write a class and name how it is wrapped around a classifier in `FAKES`.
+"""
+
+import abc
+import zlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
+
+from robust_mnist.models import AbstractClassifier
+
+
+class AbstractFake(AbstractClassifier):
+    """A classifier that seems more robust than it is."""
+
+    @property
+    @abc.abstractmethod
+    def about(self) -> str:
+        """What it does to mislead, in one line with its numbers."""
+
+
+class ScaledLogits(AbstractFake):
+    """Logits times a factor: the decisions are the same, and cross-entropy underflows to 0.
+
+    Reference:
+        Carlini and Wagner, "Towards evaluating the robustness of neural networks", 2017, on
+        defensive distillation.
+
+    Attributes:
+        model: The network inside.
+        factor: What its logits are multiplied by.
+    """
+
+    model: AbstractClassifier
+    factor: float
+
+    @property
+    def about(self) -> str:
+        return f"logits times {self.factor:g}"
+
+    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
+        return self.factor * self.model(x)
+
+
+class KilledGradient(AbstractFake):
+    """The gradient ends at the input: an attack that follows it stays where it starts.
+
+    Attributes:
+        model: The network inside.
+    """
+
+    model: AbstractClassifier
+
+    @property
+    def about(self) -> str:
+        return "the input has no gradient"
+
+    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
+        return self.model(jax.lax.stop_gradient(x))
+
+
+class ReversedGradient(AbstractFake):
+    """The gradient is finite, of the right size, and points the other way.
+
+    Attributes:
+        model: The network inside.
+    """
+
+    model: AbstractClassifier
+
+    @property
+    def about(self) -> str:
+        return "the gradient points the other way"
+
+    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
+        return self.model(2 * jax.lax.stop_gradient(x) - x)
+
+
+class ShatteredGradient(AbstractFake):
+    """A ripple over the pixels, too low to change an answer and steep enough to hide the slope.
+
+    Reference:
+        Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security", ICML
+        2018.
+
+    Attributes:
+        model: The network inside.
+        height: How far the ripple moves a pixel at most, in units of pixel intensity.
+        waves: Ripples from black to white.
+    """
+
+    model: AbstractClassifier
+    height: float
+    waves: float
+
+    @property
+    def about(self) -> str:
+        return f"{self.waves:g} ripples of {self.height:g} over every pixel"
+
+    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
+        # Pixels are out of step with each other: most are 0, where all would slope alike.
+        phase = self.waves * x + 0.618 * jnp.arange(x.size, dtype=x.dtype)
+        ripple = 4 * jnp.abs(phase - jnp.round(phase)) - 1  # a triangle between -1 and 1
+        return self.model(x + self.height * ripple)
+
+
+class QuantisedInput(AbstractFake):
+    """Grey levels are rounded to a few: a staircase, whose slope is 0.
+
+    Reference:
+        Buckman et al., "Thermometer encoding: one hot way to resist adversarial examples", ICLR
+        2018, and its attack in Athalye, Carlini and Wagner, ICML 2018.
+
+    Attributes:
+        model: The network inside.
+        levels: Grey levels that are left, at least 2.
+    """
+
+    model: AbstractClassifier
+    levels: int
+
+    @property
+    def about(self) -> str:
+        return f"the input is rounded to {self.levels} grey levels"
+
+    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
+        return self.model(jnp.round(x * (self.levels - 1)) / (self.levels - 1))
+
+
+class KWinners(AbstractFake):
+    """Units tuned to grey levels compete for every pixel: the output jumps where another one wins.
+
+    That is k-winners-take-all with k = 1, in front of the network. Between the layers of a finished
+    network it takes away accuracy and hardly any gradient, and would deceive nobody.
+
+    Reference:
+        Xiao, Zhong and Zheng, "Enhancing adversarial defense by k-winners-take-all", ICLR 2020, and
+        its attack in Tramer et al., "On adaptive attacks to adversarial example defenses", NeurIPS
+        2020.
+
+    Attributes:
+        model: The network inside.
+        units: Units per pixel, at least 2.
+    """
+
+    model: AbstractClassifier
+    units: int
+
+    @property
+    def about(self) -> str:
+        return f"of {self.units} units per pixel the strongest answers"
+
+    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
+        # The unit tuned nearest is excited most, 1 - (x - tuned)^2; rounding tells which it is.
+        tuned = jnp.round(x * (self.units - 1)) / (self.units - 1)
+        return self.model(tuned * (1 - (x - tuned) ** 2))
+
+
+class SoftmaxOutput(AbstractFake):
+    """Probabilities in the place of logits: between sure answers there is no slope to follow.
+
+    Attributes:
+        model: The network inside.
+        temperature: What its logits are divided by first; small ones make every answer sure.
+    """
+
+    model: AbstractClassifier
+    temperature: float
+
+    @property
+    def about(self) -> str:
+        cold = "" if self.temperature == 1 else f" at temperature {self.temperature:g}"
+        return f"softmax{cold} given as logits"
+
+    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
+        return jax.nn.softmax(self.model(x) / self.temperature)
+
+
+class NoisyOutput(AbstractFake):
+    """Every answer is drawn anew: an attack steers by noise, and a lucky draw looks like a find.
+
+    The noise comes from the host, because a program of JAX cannot draw without a key.
+
+    Attributes:
+        model: The network inside.
+        deviation: Standard deviation of the noise on each logit.
+    """
+
+    model: AbstractClassifier
+    deviation: float
+
+    @property
+    def about(self) -> str:
+        return f"logits with fresh noise of standard deviation {self.deviation:g}"
+
+    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
+        logits = self.model(x)
+        # The noise takes no part in the gradient; logits only tell how much of it to draw.
+        still = jax.lax.stop_gradient(logits).astype(jnp.float32)
+        noise = jax.pure_callback(_draw, still, still, vmap_method="broadcast_all")
+        return logits + self.deviation * noise.astype(logits.dtype)
+
+
+_generator = np.random.default_rng(zlib.crc32(b"noise"))
+
+
+def _draw(like: Float[Array, "... classes"]) -> Float32[np.ndarray, "... classes"]:
+    return _generator.standard_normal(like.shape, dtype=np.float32)
+
+
+FAKES: dict[str, Callable[[AbstractClassifier], AbstractFake]] = {
+    "logits-x1000": lambda model: ScaledLogits(model, 1000.0),
+    "gradient-killed": KilledGradient,
+    "gradient-reversed": ReversedGradient,
+    "gradient-shattered": lambda model: ShatteredGradient(model, height=0.005, waves=400.0),
+    "input-2-levels": lambda model: QuantisedInput(model, 2),
+    "input-8-levels": lambda model: QuantisedInput(model, 8),
+    "k-winners": lambda model: KWinners(model, 16),
+    "softmax": lambda model: SoftmaxOutput(model, 1.0),
+    "softmax-cold": lambda model: SoftmaxOutput(model, 1e-3),
+    "noise": lambda model: NoisyOutput(model, 1.0),
+    "noise-faint": lambda model: NoisyOutput(model, 0.01),
+}

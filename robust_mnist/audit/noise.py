@@ -1,0 +1,36 @@
+"""G8: random noise breaks nothing new."""
+
+import numpy as np
+
+from robust_mnist.attacks import ATTACKS, Noise
+from robust_mnist.audit._evidence import Evidence, Finding, counted
+
+
+DRAWS = 3
+
+
+def noise(evidence: Evidence) -> Finding | None:
+    """Images that random points of the ball break and the run has not broken.
+
+    A search that loses to chance has not searched. Add attacks, and see what G1 and G7 say of the
+    gradients. Each image gets 300 points of every kind of noise in the registry, not 10,000 as is
+    recommended: what chance finds grows with the logarithm of their number.
+
+    Reference:
+        Carlini et al., "On evaluating adversarial robustness", 2019.
+    """
+    probe = evidence.probe
+    kinds = [
+        attack
+        for attack in ATTACKS.values()
+        if isinstance(attack, Noise) and probe is not None and attack.ball.name == probe.norm
+    ]
+    if probe is None or not kinds:
+        return None
+    tries = [probe.attack(kind, restart=draw).broken for kind in kinds for draw in range(DRAWS)]
+    new = np.any(tries, axis=0) & ~probe.known
+    return counted(
+        "random noise breaks nothing new",
+        int(new.sum()), probe.count, look=0.002, fail=0.01,
+        meaning=f"Noise broke {new.sum()} of {probe.where} that the run has not broken.",
+    )  # fmt: skip

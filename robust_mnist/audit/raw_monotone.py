@@ -1,0 +1,36 @@
+"""G4: a larger radius does not undo a break."""
+
+import numpy as np
+
+from robust_mnist.audit._evidence import Evidence, Finding, counted
+
+
+LADDER = 5
+
+
+def raw_monotone(evidence: Evidence) -> Finding | None:
+    """Images that PGD breaks at some radius of the sweep and misses at a larger one.
+
+    The larger ball holds the smaller one, so each miss is the attack's. The curve hides them, for a
+    break settles all larger radii; here every radius is attacked afresh. Many say that the attack
+    is too weak for its radius, or that the network's surface is broken up.
+
+    Reference:
+        Carlini et al., "On evaluating adversarial robustness", 2019.
+    """
+    probe = evidence.probe
+    if probe is None:
+        return None
+    middle = probe.grid.index(probe.eps)
+    start = max(0, min(middle - LADDER // 2, len(probe.grid) - LADDER))
+    ladder = probe.grid[start : start + LADDER]
+    broken = np.array([probe.pgd(eps=eps).broken for eps in ladder])
+    undone = np.any(np.maximum.accumulate(broken, axis=0) & ~broken, axis=0)
+    return counted(
+        "PGD alone is monotone in eps",
+        int(undone.sum()), probe.count, look=0.005, fail=0.05,
+        meaning=(
+            f"{undone.sum()} of {probe.count} images were broken at one of {len(ladder)} radii "
+            f"from {ladder[0]:g} to {ladder[-1]:g} and not at a larger one."
+        ),
+    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""G21: do the checks notice a network that is made to look robust, and leave a sound one alone?"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from robust_mnist import audit
+from robust_mnist.audit._gather import of_run
+from robust_mnist.audit.fakes import FAKES
+from robust_mnist.config import SweepSettings
+from robust_mnist.console import Console
+from robust_mnist.data import Part
+from robust_mnist.models import AbstractClassifier
+from robust_mnist.records import Contradiction, RunFolder
+from robust_mnist.sweep import Task, plan, sweep_run
+
+
+# Everything is compiled for the first network, which takes as long as so many of the others.
+FIRST = 6
+# Where the table says how robust each network seems; nothing near it is left of a sound one.
+SEEMS = 0.1
+SWEEP = SweepSettings(
+    norm=("linf", "l2"), methods=("fgsm-linf", "pgd40-linf", "fgm-l2", "pgd40-l2")
+)
+# What the driver itself objects to is told under this name, beside the checks.
+CONTRADICTION = "contradiction"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What the checks said of one network.
+
+    Attributes:
+        name: `sound`, or a name in `FAKES`.
+        about: What is wrong with it.
+        seems: Share of the images that no attack broke at Linf 0.1; None where the sweep stopped.
+        findings: Every check's answer, as in `run.json`.
+        stopped: The contradiction that ended the sweep; empty where none did.
+    """
+
+    name: str
+    about: str
+    seems: float | None
+    findings: list[dict[str, object]]
+    stopped: str = ""
+
+    def said(self, *verdicts: str) -> list[str]:
+        """Names of the checks that came to one of these verdicts."""
+        names = [str(one["check"]) for one in self.findings if one["verdict"] in verdicts]
+        return [*names, *([CONTRADICTION] if self.stopped and "fail" in verdicts else [])]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the checks said of a sound network and of every fake of it."""
+
+    sound: Trial
+    fakes: list[Trial]
+
+    def caught_by(self, fake: Trial) -> list[str]:
+        """Checks that complain about the fake and not about the network inside it."""
+        noise = self.sound.said("look", "fail")
+        return [name for name in fake.said("look", "fail") if name not in noise]
+
+    @property
+    def passed(self) -> list[str]:
+        """Fakes that no check has caught."""
+        return [fake.name for fake in self.fakes if not self.caught_by(fake)]
+
+    @property
+    def accused(self) -> list[str]:
+        """Checks that fail the sound network."""
+        return self.sound.said("fail")
+
+    @property
+    def ok(self) -> bool:
+        """Whether every fake was caught and the sound network was not accused."""
+        return not self.passed and not self.accused
+
+
+class OneOf(AbstractClassifier):
+    """One of several classifiers, by number: a program is compiled once for all of them.
+
+    Attributes:
+        choices: The classifiers.
+        number: Which of them answers.
+    """
+
+    choices: tuple[AbstractClassifier, ...]
+    number: Int[Array, ""]
+
+    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
+        # A function each: a module that is being traced cannot be looked up as a branch.
+        branches = [lambda x, choice=choice: choice(x) for choice in self.choices]
+        return jax.lax.switch(self.number, branches, x)
+
+
+def selftest(model: AbstractClassifier, part: Part, *, console: Console) -> Outcome:
+    """Attack a network and every fake of it with the sweep of a run, and let the checks look.
+
+    Args:
+        model: A network that hides nothing.
+        part: Images to attack; a few hundred tell fakes from sound networks.
+        console: Where progress goes.
+    """
+    fakes = {name: wrap(model) for name, wrap in FAKES.items()}
+    choices = (model, *fakes.values())
+    abouts = {"sound": "the network itself", **{name: f.about for name, f in fakes.items()}}
+    # A trial is its sweep and its checks.
+    each = 1 + len(audit.CHECKS)
+    with console.progress("selftest", each * (FIRST + len(fakes))) as update:
+        done, trials = 0, []
+
+        def told(what: str) -> None:
+            nonlocal done
+            update(done, what)
+            done += 1 if trials else FIRST
+
+        for number, (name, about) in enumerate(abouts.items()):
+            one = OneOf(choices, jnp.asarray(number, jnp.int32))
+            trials.append(_trial(name, about, one, part, told))
+            done = each * (FIRST + number)  # a sweep that was stopped left its checks out
+        update(done, "")
+    return Outcome(trials[0], trials[1:])
+
+
+def _trial(
+    name: str, about: str, model: AbstractClassifier, part: Part, told: Callable[[str], None]
+) -> Trial:
+    told(f"{name}: sweep")
+    with tempfile.TemporaryDirectory() as place:
+        folder = RunFolder(Path(place))
+        folder.update({"settings": {"seed": 0, "seeds": 1}})
+        words = {"dataset": "", "model": name, "objective": "", "accelerator": ""}
+        # No certifier knows a network in disguise, so no activation is named.
+        task = Task(folder=folder, part=part, plan=plan(SWEEP, ""), attack_seed=0, about=words)
+        try:
+            sweep_run(task, {0: model}, Console(quiet=True))
+        except Contradiction as found:
+            return Trial(name, about, None, [], str(found))
+        evidence = of_run(folder, {0: model}, part)
+    seems = float(evidence.radii["linf"].attacked_accuracy([SEEMS])[0])
+    return Trial(name, about, seems, audit.audit(evidence, lambda check: told(f"{name}: {check}")))

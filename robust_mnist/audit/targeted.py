@@ -1,0 +1,24 @@
+"""G15: aiming at each class finds nothing new."""
+
+from robust_mnist.audit._evidence import Evidence, Finding, counted
+
+
+def targeted(evidence: Evidence) -> Finding | None:
+    """Images that PGD towards each wrong class breaks and the run has not broken.
+
+    The margin follows the likeliest wrong class and may miss another that is nearer. If aiming
+    gains much, the untargeted loss is weak on this network: add a targeted attack.
+
+    Reference:
+        Gowal et al., "An alternative surrogate loss for PGD-based adversarial testing", 2019.
+    """
+    probe = evidence.probe
+    attack = probe.named("pgd20-targeted") if probe else None
+    if probe is None or attack is None:
+        return None
+    new = probe.attack(attack).broken & ~probe.pgd().broken & ~probe.known
+    return counted(
+        "targeted attacks break nothing new",
+        int(new.sum()), probe.count, look=0.005, fail=0.05,
+        meaning=f"Aiming at each wrong class broke {new.sum()} more of {probe.where}.",
+    )  # fmt: skip

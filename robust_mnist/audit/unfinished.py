@@ -1,0 +1,33 @@
+"""G11: the search has come to its end."""
+
+from robust_mnist.audit._evidence import Evidence, Finding, counted
+from robust_mnist.sweep import judge_batch
+
+
+def unfinished(evidence: Evidence) -> Finding | None:
+    """Failed images on which the last quarter of PGD's steps still lowered the margin.
+
+    The share of its whole way that the lowest margin went in the last ten of 40 steps: above 0.05
+    the search was cut short, and failure says nothing. Use more steps or larger ones. The shorter
+    run has the same draws, so that its steps are the first of the longer one.
+
+    Reference:
+        Pintor et al., "Indicators of attack failure", NeurIPS 2022, whose limit per image this is;
+        how many images may pass it is not said there.
+    """
+    probe = evidence.probe
+    if probe is None:
+        return None
+    short, whole = probe.pgd(0.75), probe.pgd()
+    clean, _ = judge_batch(probe.model, probe.pixels, probe.part.labels)
+    failed = ~whole.broken & (clean > 0)
+    way, late = clean - whole.margins, short.margins - whole.margins
+    going = failed & (late > 0.05 * way)
+    return counted(
+        "PGD had come to its end where it failed",
+        int(going.sum()), max(int(failed.sum()), 1), look=0.1, fail=0.5,
+        meaning=(
+            f"Of {failed.sum()} failures on {probe.where}, {going.sum()} were still moving; more "
+            "steps, or larger ones, would tell."
+        ),
+    )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Certificates over a batch of images: searched for in float32, given in float64."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float64, Int, Integer, UInt8
+
+from robust_mnist.certify import AbstractCertifier
+from robust_mnist.data.pixels import to_float
+from robust_mnist.models import MLP
+from robust_mnist.sweep._driver import CLOSE, in_chunks
+
+
+# Steps along the secant after the halvings. Bounds bend little over what is left by then.
+SECANTS = 3
+# Where a radius is not confirmed in float64, these shares of it are tried.
+SHARES = (1.0, 0.999, 0.9, 0.5)
+# A radius that is proven and the bound there, and one that is not and the bound there.
+Ends = tuple[Array, Array, Array, Array]
+
+
+def _chunk() -> int:
+    # Bounds of a batch this large stay in the cache of a CPU; an accelerator wants more at once.
+    return 100 if jax.default_backend() == "cpu" else 1000
+
+
+@eqx.filter_jit
+def _bound(
+    certifier: AbstractCertifier,
+    model: MLP,
+    images: Float[Array, "images pixels"],
+    labels: Int[Array, " images"],
+    eps: Float[Array, " images"],
+) -> Float[Array, " images"]:
+    return jax.vmap(lambda x, y, e: certifier(model, x, y, eps=e))(images, labels, eps)
+
+
+def certify_batch(
+    certifier: AbstractCertifier,
+    model: MLP,
+    images: UInt8[np.ndarray, "images pixels"],
+    labels: Integer[np.ndarray, " images"],
+    *,
+    eps: float | Float[np.ndarray, " images"],
+    chunk: int = 0,
+) -> Bool[np.ndarray, " images"]:
+    """Which images are proven right everywhere in the ball, computed in float64.
+
+    Args:
+        certifier: What proves.
+        model: Network with an activation the certifier knows.
+        images: Clean images as stored, 0 to 255.
+        labels: True classes.
+        eps: Radius, one for all or one per image, finite, at least 0.
+        chunk: Images per compiled call; 0 for what suits the device.
+    """
+    radius = np.broadcast_to(np.asarray(eps, np.float64), labels.shape)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(
+            lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, model
+        )
+        (bounds,) = in_chunks(
+            lambda x, y, e: (_bound(certifier, wide, x, y, e),),
+            chunk or _chunk(), to_float(images).astype(np.float64), labels.astype(np.int32), radius,
+        )  # fmt: skip
+    if bounds.dtype != np.float64:
+        raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
+    # The certificate is of the exact network, while images are judged in float32, whose rounding
+    # stays far below `CLOSE`: a certified image cannot be wrong there either.
+    return bounds > CLOSE
+
+
+def certified_radii(
+    certifier: AbstractCertifier,
+    model: MLP,
+    images: UInt8[np.ndarray, "images pixels"],
+    labels: Integer[np.ndarray, " images"],
+    *,
+    largest: float,
+    gap: float,
+    chunk: int = 0,
+) -> Float64[np.ndarray, " images"]:
+    """The largest radius of each image that is proven, as far as a search finds it.
+
+    The search runs in float32, all images at once, each with its own radius; its end is proven
+    anew in float64. That bounds may rise again at a larger radius is nothing to rely on: the search
+    keeps a radius that is proven and one that is not, and closes in on where they meet.
+
+    Args:
+        certifier: What proves.
+        model: Network with an activation the certifier knows.
+        images: Clean images as stored, 0 to 255.
+        labels: True classes.
+        largest: Radius beyond which nothing is asked.
+        gap: How closely the radius is found by halving; three steps along the secant then come
+            closer by some orders of magnitude.
+        chunk: Images per compiled call; 0 for what suits the device.
+
+    Returns:
+        Radii of at most `largest`; -inf where none above 0 is proven.
+    """
+    halvings = max(1, math.ceil(math.log2(largest / gap)))
+    y = labels.astype(np.int32)
+    # Rounded up, and down again where float64 judges.
+    single = np.float32(largest)
+    single = single if float(single) >= largest else np.nextafter(single, np.float32(np.inf))
+    most = np.full(len(labels), single, np.float32)
+    (found,) = in_chunks(
+        lambda x, y, e: (_climb(certifier, model, x, y, e, halvings),),
+        chunk or _chunk(), images, y, most,
+    )  # fmt: skip
+    wanted = np.minimum(found.astype(np.float64), largest)
+    proven = np.full(len(labels), -np.inf)
+    left = np.flatnonzero(wanted > 0)
+    for share in SHARES:
+        if not left.size:
+            break
+        at = share * wanted[left]
+        holds = certify_batch(certifier, model, images[left], y[left], eps=at, chunk=chunk)
+        proven[left[holds]] = at[holds]
+        left = left[~holds]
+    return proven
+
+
+@eqx.filter_jit
+def _climb(
+    certifier: AbstractCertifier,
+    model: MLP,
+    images: UInt8[Array, "images pixels"],
+    labels: Int[Array, " images"],
+    largest: Float[Array, " images"],
+    halvings: int,
+) -> Float[Array, " images"]:
+    """The largest radius found in float32 at which each image is proven; 0 where there is none."""
+    # Where the next radius lies: halfway, then where the secant meets `CLOSE`, at last just below.
+    aims = jnp.asarray([np.nan] * halvings + [0.0] * (SECANTS - 1) + [0.01], jnp.float32)
+
+    def climb(x: Array, y: Array, most: Array) -> Array:
+        bound = lambda e: certifier(model, x, y, eps=e) - CLOSE
+
+        def closer(ends: Ends, aim: Array) -> tuple[Ends, None]:
+            low, at_low, high, at_high = ends
+            share = jnp.clip(at_low / (at_low - at_high) - aim, 0.01, 0.99)
+            # Also where a bound is NaN or infinite.
+            radius = low + (high - low) * jnp.where(jnp.isfinite(share), share, 0.5)
+            value = bound(radius)
+            proven = value > 0
+            pick = lambda ours, theirs: jnp.where(proven, ours, theirs)
+            below = pick(radius, low), pick(value, at_low)
+            return (*below, pick(high, radius), pick(at_high, value)), None
+
+        start = jnp.zeros_like(most)
+        at_most = bound(most)
+        (low, *_), _ = jax.lax.scan(closer, (start, bound(start), most, at_most), aims)
+        return jnp.where(at_most > 0, most, low)
+
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(climb)(to_float(images), labels, largest)
