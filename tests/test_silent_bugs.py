@@ -61,6 +61,7 @@ BUGS = {
         "test_a_wrong_image_that_was_seen_is_not_forgotten",
         "test_a_wrong_image_counts_more_than_a_right_one_of_higher_loss",
         "test_more_steps_never_hurt",
+        "test_apgd_takes_the_very_steps_of_its_rules",
     ),
     "4 the last update is never evaluated": (
         "test_one_step_is_judged_after_it_was_taken",
@@ -162,7 +163,7 @@ SEARCHES = {
     "bim": PGD(Linf(), steps=8, rel_step_size=0.8, loss=CrossEntropy(), random_start=False),
     "targeted": Targeted(PGD(Linf(), steps=8, rel_step_size=0.8), targets=2),
     "mifgsm": MIFGSM(steps=8),
-    "apgd": APGD(Linf(), steps=12),
+    "apgd": APGD(L2(), steps=12),
     "apgd-l1": APGDL1(steps=12),
     "square": Square(Linf(), queries=12),
     "ddn": DDN(steps=12, init_eps=0.4, gamma=0.2),
@@ -175,9 +176,9 @@ SEARCHES = {
     "hopskipjump": HopSkipJump(L2(), steps=1, first_queries=10),
 }
 BALL_SEARCHES = [name for name, a in SEARCHES.items() if isinstance(a, AbstractBallAttack)]
-# These evaluate images closer than their answer: FAB goes on from between it and the clean one, the
-# elastic net from beyond, and HopSkipJump probes directions.
-FARTHER = ("fab", "ead", "hopskipjump")
+# These evaluate images closer than their answer: FAB goes on from nine tenths of it, the elastic
+# net from beyond its images, and HopSkipJump probes directions.
+FARTHER = {"fab": 1 / 0.9, "ead": np.inf, "hopskipjump": np.inf}
 every_search = pytest.mark.parametrize("name", SEARCHES)
 RADIUS = {"linf": 0.1, "l2": 0.6, "l1": 3.0}
 
@@ -242,8 +243,9 @@ def test_a_wrong_image_that_was_seen_is_not_forgotten(name, watched):
             continue
         left_behind += np.any(margins[np.argmax(wrong) :] > 1e-4)
         assert metrics.margin(model.model(jnp.asarray(z)), jnp.asarray(y)) <= 0
-        if name not in BALL_SEARCHES and name not in FARTHER:
-            assert size_of(name, x, z[None])[0] <= size[wrong].min() * (1 + 1e-5)
+        if name not in BALL_SEARCHES:
+            nearest = size[wrong].min() * FARTHER.get(name, 1.0)
+            assert size_of(name, x, z[None])[0] <= nearest * (1 + 1e-5)
     # Otherwise nothing could have been forgotten. Of the others three stop where they are wrong.
     assert left_behind or name in {"deepfool", "jsma", "square", "mifgsm"}
 

@@ -1,5 +1,7 @@
 """Silent bugs of what runs, judges and counts attacks; `test_silent_bugs.py` lists them all."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,14 +132,17 @@ def test_no_attack_is_credited_with_a_clean_mistake(part, monkeypatch):
 
 
 class Coarse(AbstractClassifier):
-    """Products of three digits, as on an accelerator, unless the highest precision is asked for."""
+    """Sees pixels rounded up to a fiftieth, unless the highest precision is asked for.
+
+    An accelerator rounds what it multiplies, and leaves the gradient as it is.
+    """
 
     model: AbstractClassifier
 
     def __call__(self, x):
         if jax.config.jax_default_matmul_precision == "highest":
             return self.model(x)
-        return self.model(jnp.round(x * 100) / 100)
+        return self.model(x + jax.lax.stop_gradient(jnp.ceil(x * 50) / 50 - x))
 
 
 def test_what_is_wrong_in_reduced_precision_alone_does_not_count(part):
@@ -147,8 +152,7 @@ def test_what_is_wrong_in_reduced_precision_alone_does_not_count(part):
         ids=part.ids, eps=0.009, key=jax.random.key(0), chunk=8,
     )  # fmt: skip
     coarse, x = Coarse(FIRST_PIXEL), 0.009 * FIRST
-    # At 0.009 the exact network is right, and the coarse one sees 0.01 and a tie.
-    assert coarse(x)[0] <= coarse(x)[1] + 1e-6
+    assert coarse(x)[0] < coarse(x)[1]
     assert FIRST_PIXEL(x)[0] > FIRST_PIXEL(x)[1]
     assert found(coarse).broken.tolist() == [False] * 7 + [True]
     assert found(coarse).size.tolist() == [np.inf] * 7 + [0.0]
@@ -163,14 +167,17 @@ class Tied(AbstractClassifier):
 
 def test_a_tie_is_wrong_before_and_after_an_attack(part):
     """16: the largest of equal logits is the first, so that a tie is right for class 0 alone."""
-    found = break_batch(
-        Toy(0.0), Tied(), part.images, part.labels,
-        ids=part.ids, eps=0.5, key=jax.random.key(0), chunk=8,
+    dark, bright = (
+        break_batch(
+            Toy(second), Tied(), part.images, part.labels,
+            ids=part.ids, eps=0.5, key=jax.random.key(0), chunk=8,
+        )
+        for second in (0.0, 1.0)
     )  # fmt: skip
-    assert found.broken.all()
-    assert np.all(found.size[:4] == 0.5)
-    assert np.all(found.size[4:] == 0.0)
-    assert np.all(found.reached == 1)
+    assert dark.broken.all()
+    assert np.all(dark.size[:4] == 0.5)
+    assert np.all(bright.size[4:] == 0.0)
+    assert np.all(dark.reached == 1)
 
 
 # --- what the network gives -----------------------------------------------------------------------
@@ -242,11 +249,6 @@ def test_sizes_are_those_of_the_norm_by_hand():
         assert BALLS[norm].size(jnp.asarray((found - clean)[0])) == pytest.approx(size, rel=1e-6)
 
 
-def heavy(x):
-    """Some tenths of a second."""
-    return jax.lax.fori_loop(0, 400, lambda _, z: jnp.tanh(z @ z), x)
-
-
 def test_a_timing_leaves_compilation_out():
     """25: the first call to a program takes the time of its compilation."""
 
@@ -263,11 +265,11 @@ def test_a_timing_leaves_compilation_out():
 
 def test_a_timing_waits_for_the_device(monkeypatch):
     """25: JAX returns before the device is done."""
-    from robust_mnist.bench import _peaks
+    queue = []
 
-    monkeypatch.setattr(_peaks, "_ROUNDS", 3)
-    program, x = jax.jit(heavy), jnp.eye(256) / 2
-    jax.block_until_ready(program(x))
-    with stopwatch() as whole:
-        jax.block_until_ready(program(x))
-    assert seconds_per_call(program, x) > 0.3 * whole.seconds
+    def wait(_):
+        time.sleep(0.01 * min(len(queue), 20))
+        queue.clear()
+
+    monkeypatch.setattr(jax, "block_until_ready", wait)
+    assert seconds_per_call(queue.append, None) == pytest.approx(0.01, rel=0.5)
