@@ -15,6 +15,10 @@ from robust_mnist.threat._base import (
 )
 
 
+# What is left of the range of levels is then of the size of a rounding error in float32.
+_HALVINGS = 30
+
+
 class L1(AbstractBall):
     """The pixels may move by `eps` in all."""
 
@@ -49,8 +53,9 @@ class L1(AbstractBall):
     def project_in_box(self, x: Image, delta: Image, eps: Scalar) -> Image:
         """Closest change to `delta` inside the ball that also keeps `x` in [0, 1].
 
-        Soft thresholding again, but no pixel moves further than its end: what they spend in all
-        falls piecewise linearly with the level, so the level is found by sorting the corners.
+        Soft thresholding again, but no pixel moves further than its end. The level is bisected,
+        which tells the pixels in between from those at an end, and then solved for: sorting takes
+        thirty times as long on a CPU.
 
         Reference:
             Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image
@@ -62,17 +67,24 @@ class L1(AbstractBall):
             eps: Radius.
         """
         size, limit = jnp.abs(delta), room(x, delta)
-        # Going down, a pixel begins to spend where the level meets its size, and ends at its limit.
-        corners, turns = jnp.concatenate([size, size - limit]), jnp.ones_like(size)
-        order = jnp.argsort(corners, descending=True)
-        level, spending = corners[order], jnp.cumsum(jnp.concatenate([turns, -turns])[order])
-        steps = level - jnp.append(level[1:], level[-1])
-        spent = jnp.cumsum(spending * steps)
-        last = jnp.argmax(spent >= eps)
-        threshold = level[last] - (steps * spending - spent + eps)[last] / spending[last]
-        enough = jnp.sum(jnp.minimum(size, limit)) <= eps
-        kept = jnp.clip(size - jnp.where(enough, 0.0, jnp.maximum(threshold, 0.0)), 0.0, limit)
-        return jnp.sign(delta) * kept
+        change = lambda level: jnp.clip(size - level, 0.0, limit)
+
+        def halve(ends: tuple[Scalar, Scalar], _: None) -> tuple[tuple[Scalar, Scalar], None]:
+            low, high = ends
+            middle = (low + high) / 2
+            above = jnp.sum(change(middle)) > eps
+            return (jnp.where(above, middle, low), jnp.where(above, high, middle)), None
+
+        ends = (jnp.zeros_like(eps), jnp.max(size))
+        (_, level), _ = jax.lax.scan(halve, ends, length=_HALVINGS)
+        # At this level pixels are at their limit, in between, or unmoved, and stay so.
+        full = size - level >= limit
+        between = (size > level) & ~full
+        taken = jnp.sum(jnp.where(full, limit, jnp.where(between, size, 0.0)))
+        count = jnp.sum(between).astype(size.dtype)
+        exact = jnp.where(count > 0, (taken - eps) / jnp.maximum(count, 1.0), level)
+        enough = jnp.sum(change(jnp.zeros_like(eps))) <= eps
+        return jnp.sign(delta) * change(jnp.where(enough, 0.0, exact))
 
     def steepest(self, gradient: Image) -> Image:
         # All of it into one pixel, the first of the steepest.
