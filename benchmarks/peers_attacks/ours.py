@@ -20,10 +20,11 @@ from robust_mnist.arithmetic import passes
 from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
 from robust_mnist.bench import environment
 from robust_mnist.clock import stopwatch
-from robust_mnist.config import EPS, PRESETS
+from robust_mnist.config import PRESETS
 from robust_mnist.data import Part
 from robust_mnist.models import MLP
 from robust_mnist.sweep import (
+    Aim,
     Bounds,
     Passes,
     attack_batch,
@@ -89,14 +90,11 @@ class _Side:
         return np.stack([run(eps=eps).witness for eps in radii])
 
     def scheduled(self, at: slice, norm: str, methods: tuple[str, ...]) -> np.ndarray:
-        """Attacks where the bounds are open, to the gap of the presets."""
-        part = self.taken(at)
+        """Attacks on the images whose answer at one of the radii is open."""
+        part, aim = self.taken(at), Aim(np.inf, tuple(RADII[norm]))
         bounds = Bounds.clean(self.model, part, norm)
         for method in methods:
-            rounds = run_stage(
-                self.model, part, bounds, method,
-                gap=EPS[norm][-1] / 1024, largest=RADII[norm][-1], key=self.key,
-            )  # fmt: skip
+            rounds = run_stage(self.model, part, bounds, method, aim=aim, key=self.key)
             while True:
                 try:
                     next(rounds)

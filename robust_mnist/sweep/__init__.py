@@ -1,6 +1,7 @@
 """Drivers: attacks and certifiers over images, radii and seeds."""
 
 from robust_mnist.records import Contradiction as Contradiction, Radii as Radii
+from robust_mnist.sweep._aim import Aim as Aim
 from robust_mnist.sweep._bounds import Bounds as Bounds, radii as radii
 from robust_mnist.sweep._certify import (
     Tried as Tried,

@@ -16,7 +16,7 @@ from robust_mnist.attacks import (
 )
 from robust_mnist.config import EPS, PRESETS
 from robust_mnist.data.pixels import to_float
-from robust_mnist.sweep import Bounds, break_batch, method_key, run_stage
+from robust_mnist.sweep import Aim, Bounds, break_batch, method_key, run_stage
 
 
 KEY = jax.random.key(0)
@@ -141,16 +141,15 @@ def test_thorough_finds_what_exhaustive_search_finds(tiny, norm):
 
     model, images, labels, radii, tick = tiny
     part = Part(images, labels, np.arange(len(labels)))
-    methods = [m for m in PRESETS["thorough"].stages[norm] if not m.startswith("square")]
-    found = thorough(model, part, norm, methods, largest=1.5)
+    found = thorough(model, part, norm, PRESETS["thorough"].stages[norm], largest=1.5)
     assert np.all(found <= radii[norm] * 1.01 + 2 * tick)
 
 
 def thorough(model, part, norm, methods, largest):
     bounds = Bounds.clean(model, part, norm)
     for method in methods:
-        gap = EPS[norm][-1] / 1024
-        for _ in run_stage(model, part, bounds, method, gap=gap, largest=largest, key=KEY):
+        aim = Aim(EPS[norm][-1] / 1024, (largest,))
+        for _ in run_stage(model, part, bounds, method, aim=aim, key=KEY):
             pass
     return bounds.radii.upper
 
