@@ -15,7 +15,7 @@ from robust_mnist import cli
 TINY = [
     "--sizes", "784,8,10", "--epochs", "2", "--record-every", "1", "--batch-size", "20",
 ]  # fmt: skip
-TINY_SWEEP = ["--norm", "linf", "--eps", "0.05"]
+TINY_SWEEP = ["--norm", "linf", "--eps", "0.05", "--preset", "grid"]
 
 
 @pytest.fixture(scope="session")
@@ -256,7 +256,8 @@ def test_a_damaged_result_is_named_with_the_way_out(run, finished, tmp_path, nam
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     (copy / name).write_bytes(b"\x00nonsense\n1,2,3,4")
-    command = ["report"] if name == "panels.npz" else ["sweep", "--norm", "linf", "--eps", "0.07"]
+    more = ["sweep", "--norm", "linf", "--eps", "0.07", "--preset", "grid"]
+    command = ["report"] if name == "panels.npz" else more
     said = complaint(run(*command, "--run", copy))
     assert name in said
     assert "pickle" not in said
@@ -327,7 +328,7 @@ def test_networks_that_came_out_otherwise_are_attacked_again(run, finished, tmp_
     info["models"]["seed-0"] = "0" * 64
     (tmp_path / "copy" / "run.json").write_text(json.dumps(info))
     (tmp_path / "copy" / "history.csv").unlink()
-    code, _, err = run("sweep", "--run", "copy", "--norm", "linf", "--eps", "0.05")
+    code, _, err = run("sweep", "--run", "copy", *TINY_SWEEP)
     assert code == 0, err
     assert "made again" in err
     assert (tmp_path / "copy" / "radii.npz").is_file()
@@ -530,7 +531,8 @@ def test_a_report_is_drawn_anew_after_more_was_swept_and_only_then(run, finished
     assert page.stat().st_mtime_ns == before
     words = json.loads((tmp_path / "copy" / "run.json").read_text())["command"]
     assert words.count("robust-mnist") == 1  # the same folder in another spelling
-    assert run("sweep", "--run", "copy", "--norm", "linf", "--eps", "0.07", "--quiet")[0] == 0
+    more = ["--norm", "linf", "--eps", "0.07", "--preset", "grid"]
+    assert run("sweep", "--run", "copy", *more, "--quiet")[0] == 0
     assert run("run", "--run", "copy")[0] == 0
     assert page.stat().st_mtime_ns > before
     assert "0.07" in page.read_text()
