@@ -4,7 +4,9 @@ Nothing here imports robust_mnist: the hook that checks shapes rewrites the pack
 imported, so it has to be in place first.
 """
 
+import gc
 import os
+import sys
 import zlib
 
 import pytest
@@ -18,6 +20,19 @@ for _name in [name for name in os.environ if name.startswith("JAX_") and "CACHE"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["MPLBACKEND"] = "Agg"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Let go of what the tests of a file have compiled.
+
+    On a CPU each program maps a few pieces of memory, of which Linux grants a process 65,530. The
+    whole suite needs more, and XLA ends with a segmentation fault where there are none left.
+    """
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
