@@ -648,7 +648,9 @@ def test_a_real_ctrl_c_leaves_no_worktree(repository, tmp_path):
     )
     git(repository, "commit", "-qam", "endless")
     script = (
-        "import sys\nfrom robust_mnist import cli, gate\n"
+        "import signal, sys\nfrom robust_mnist import cli, gate\n"
+        # What a shell starts in the background ignores Ctrl-C, and so would this process.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"gate.environment_key = lambda: {KEY!r}\n"
         "sys.exit(cli.main(['bench', 'compare', 'HEAD', 'HEAD']))"
     )
