@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from robust_mnist import statistics
 from robust_mnist.audit._evidence import Evidence, Finding, counted
 
 
@@ -12,25 +13,19 @@ def restarts(evidence: Evidence) -> Finding | None:
     """What the last of five random starts of PGD adds to the others and to the run.
 
     Each start counts as the last in turn: a break that only one of them found is what that one
-    adds. The number of images no start has found is estimated from those that one or two found. If
-    it is large, add restarts or other attacks.
-
-    Reference:
-        Chao, "Nonparametric estimation of the number of classes in a population", 1984, in the form
-        without bias.
+    adds. The number of images no start has found is estimated from those that one or two found, see
+    `statistics.chao`. If it is large, add restarts or other attacks.
     """
     probe = evidence.probe
     if probe is None:
         return None
-    found = np.sum([probe.pgd(restart=i).broken for i in range(RESTARTS)], axis=0)
-    found = np.where(probe.known, RESTARTS, found)
-    once, twice = int(np.sum(found == 1)), int(np.sum(found == 2))
-    unseen = once * (once - 1) * (RESTARTS - 1) / RESTARTS / (2 * (twice + 1))
+    found = np.stack([probe.pgd(restart=i).broken for i in range(RESTARTS)])
+    new = statistics.chao(found[:, ~probe.known])
     return counted(
         "random starts have found what there is",
-        once, probe.count * RESTARTS, look=0.001, fail=0.01,
+        new.once, probe.count * RESTARTS, look=0.001, fail=0.01,
         meaning=(
-            f"{once} new breaks were found by one of {RESTARTS} starts alone; about {unseen:.0f} "
-            f"more are unseen, of {probe.where}."
+            f"{new.once} new breaks were found by one of {RESTARTS} starts alone; about "
+            f"{new.estimate:.0f} more are unseen, of {probe.where}."
         ),
     )  # fmt: skip
