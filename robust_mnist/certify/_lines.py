@@ -42,12 +42,14 @@ class Curve:
         at_slope: All points, or more, where it has a given slope, or a kink.
         stretch: For one that is convex below 0 and concave above, the factor that makes its slope
             that of tanh, up to scale; None for one that is convex.
+        kinked: Whether it consists of two straight pieces that meet at 0.
     """
 
     value: Callable[[Array], Array]
     slope: Callable[[Array], Array]
     at_slope: Callable[[Array], tuple[Array, ...]]
     stretch: float | None = None
+    kinked: bool = False
 
 
 def _at_slope_of_tanh(slope: Array) -> tuple[Array, ...]:
@@ -82,8 +84,8 @@ CURVES: dict[str, Curve] = {
         lambda k: tuple(2 * t for t in _at_slope_of_tanh(4 * k)),
         stretch=0.5,
     ),
-    "relu": Curve(jax.nn.relu, _step(0.0), _kink),
-    "leaky-relu": Curve(jax.nn.leaky_relu, _step(0.01), _kink),
+    "relu": Curve(jax.nn.relu, _step(0.0), _kink, kinked=True),
+    "leaky-relu": Curve(jax.nn.leaky_relu, _step(0.01), _kink, kinked=True),
     "softplus": Curve(jax.nn.softplus, jax.nn.sigmoid, _at_slope_of_softplus),
     "elu": Curve(
         jax.nn.elu,

@@ -108,9 +108,20 @@ def _search(
     """The attack's answers, the same shortened towards the clean images, and then refined."""
     x = to_float(images)
     z = attack_batch(attack, model, x, labels, ids=ids, eps=eps, key=key)
-    short = jax.vmap(lambda *args: _shorten(attack.ball, model, *args))(x, z, labels)
-    near = jax.vmap(lambda *args: _refine(attack.ball, model, *args))(x, short, labels)
-    return z, short, near
+    return z, *_nearer(attack.ball, model, x, z, labels)
+
+
+@eqx.filter_jit
+def _nearer(
+    ball: AbstractBall,
+    model: AbstractClassifier,
+    x: Float[Array, "images pixels"],
+    z: Float[Array, "images pixels"],
+    labels: Int[Array, " images"],
+) -> tuple[Float[Array, "images pixels"], ...]:
+    """Answers shortened towards the clean images, and then refined."""
+    short = jax.vmap(lambda *args: _shorten(ball, model, *args))(x, z, labels)
+    return short, jax.vmap(lambda *args: _refine(ball, model, *args))(x, short, labels)
 
 
 def _shorten(
@@ -270,6 +281,31 @@ def break_batch(
         )  # fmt: skip
         parts.append(_decide(norm, model, to_float(images[at]), y[at], answers, radius[at], size))
     return _concatenate(parts)
+
+
+def decide_images(
+    ball: AbstractBall,
+    model: AbstractClassifier,
+    images: UInt8[np.ndarray, "images pixels"],
+    labels: Integer[np.ndarray, " images"],
+    answers: Float32[np.ndarray, "images pixels"],
+    *,
+    eps: float,
+) -> Found:
+    """Decide on images that were found without an attack of the registry, as `break_batch` does.
+
+    Args:
+        ball: Norm of the ball.
+        model: Classifier.
+        images: Clean images as stored, 0 to 255.
+        labels: True classes.
+        answers: What is thought to be wrong.
+        eps: Radius.
+    """
+    clean, y = to_float(images), labels.astype(np.int32)
+    nearer = jax.device_get(_nearer(ball, model, clean, answers, y))
+    radius = np.full(len(y), eps, np.float64)
+    return _decide(ball.name, model, clean, y, (answers, *nearer), radius, len(y))
 
 
 def _decide(

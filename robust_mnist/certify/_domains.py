@@ -1,0 +1,319 @@
+"""Branch and bound, one domain at a time: a ball cut up by bounds on the inputs of its neurons.
+
+A domain is the part of ball and box in which every neuron's input z lies in an interval of its own.
+For any slopes, one for each neuron,
+
+    margin(x) >= min over x of lambda_0 x + sum over neurons of min over z of (lambda s(z) - mu z)
+
+with `mu = lambda slope`, and lambda the row asked for, carried backwards: `lambda_below = mu W`. It
+is what linear bounds give with the same slope above and below, and what Lagrangian decomposition
+gives with mu as multipliers; multipliers of the constraints that cut the ball up are contained in
+it, because a slope may lie outside the range of the activation's. The minimisers that prove the
+bound also give its slope, a candidate for an attack, and the neurons that make it loose.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from robust_mnist.certify._backward import Hidden, lowest, margin_rows
+from robust_mnist.certify._lines import CURVES, Curve, lines, slopes
+from robust_mnist.models import MLP
+from robust_mnist.threat import AbstractBall
+
+
+Neurons = Float[Array, " neurons"]  # of all hidden layers, one after the other
+
+
+class Explored(NamedTuple):
+    """What is known of a domain after a search for good slopes.
+
+    Attributes:
+        bound: Lower bound on the margin, but for rounding.
+        slopes: The slopes that give it.
+        margin: The lowest margin that the network reached on the way, at `image`.
+        image: In ball and box, but for rounding, though perhaps outside the domain.
+        neuron: Which one to split.
+        point: Where.
+        below: Its slope in the domain with z of at most `point`.
+        above: The same with z of at least `point`.
+        looseness: What that neuron adds to the gap between bound and margin; 0 if there is nothing
+            to split.
+    """
+
+    bound: Float[Array, ""]
+    slopes: Neurons
+    margin: Float[Array, ""]
+    image: Float[Array, " pixels"]
+    neuron: Int[Array, ""]
+    point: Float[Array, ""]
+    below: Float[Array, ""]
+    above: Float[Array, ""]
+    looseness: Float[Array, ""]
+
+
+class _Minimised(NamedTuple):
+    """A bound and the minimisers behind it, the layer next to the pixels first."""
+
+    bound: Float[Array, ""]
+    image: Float[Array, " pixels"]
+    weights: list[Neurons]  # lambda
+    multipliers: list[Neurons]  # mu
+    least: list[Neurons]  # of lambda s(z) - mu z
+    inputs: list[Neurons]  # z
+
+
+class Search(eqx.Module):
+    """How a domain is explored.
+
+    Attributes:
+        ball: Norm of the ball.
+        steps: Steps of Adam on the slopes, from those of the domain's parent.
+        rate: Length of the first, as a share of the range of slopes that the activation has in the
+            neuron's interval; it falls to a tenth.
+        candidates: Neurons that are split on trial, those that make the bound loosest.
+    """
+
+    ball: AbstractBall
+    steps: int = eqx.field(static=True, default=16)
+    rate: float = 0.05
+    candidates: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self) -> None:
+        if self.steps < 1 or self.candidates < 1:
+            raise ValueError(
+                "a search takes at least one step and tries at least one neuron, got "
+                f"steps={self.steps} and candidates={self.candidates}"
+            )
+
+    def __call__(
+        self,
+        model: MLP,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        other: Int[Array, ""],
+        eps: Float[Array, ""],
+        low: Neurons,
+        high: Neurons,
+        start: Neurons,
+    ) -> Explored:
+        """Search for slopes that prove y's logit above another's, and for where to split.
+
+        Args:
+            model: Network with an activation among `CURVES`.
+            x: Clean image.
+            y: True class.
+            other: The class that y is compared with.
+            eps: Radius.
+            low: Lower ends of the neurons' intervals.
+            high: Upper ends.
+            start: Slopes to start from.
+
+        Reference:
+            Wang et al., "Beta-CROWN: efficient bound propagation with per-neuron split
+            constraints", NeurIPS 2021; Bunel et al., "Lagrangian decomposition for neural network
+            verification", UAI 2020; De Palma et al., "Improved branch and bound for neural network
+            verification via Lagrangian decomposition", 2021, for trial splits of filtered neurons.
+        """
+        rows, offsets = margin_rows(model, y)
+        problem = _Problem(model, self.ball, rows[other], offsets[other], x, eps)
+        curve = CURVES[model.activation]
+        ends = jnp.stack([low, high, jnp.clip(jnp.zeros_like(low), low, high)])
+        found = curve.slope(ends)
+        # A little where an activation is straight: there constraints alone move the slope.
+        scale = jnp.max(found, axis=0) - jnp.min(found, axis=0) + 0.02
+
+        def step(state: tuple[Array, ...], at: Array) -> tuple[tuple[Array, ...], None]:
+            slope, mean, square, best, held, margin, image = state
+            solved = problem.minimise(low, high, slope)
+            rise, reached = problem.ascent(slope, solved)
+            better, closer = solved.bound > best, reached < margin
+            # Adam, whose memory fits to the few steps.
+            mean, square = 0.5 * mean + 0.5 * rise, 0.9 * square + 0.1 * rise**2
+            length = jnp.sqrt(square / (1 - 0.9 ** (at + 1))) * (1 - 0.5 ** (at + 1))
+            share = self.rate * (1 - 0.9 * at / self.steps)
+            moved = slope + share * scale * mean / jnp.maximum(length, 1e-12)
+            return (
+                moved, mean, square,
+                jnp.where(better, solved.bound, best), jnp.where(better, slope, held),
+                jnp.where(closer, reached, margin), jnp.where(closer, solved.image, image),
+            ), None  # fmt: skip
+
+        none, worst = jnp.zeros_like(start), jnp.full_like(eps, -jnp.inf)
+        state = (start, none, none, worst, start, -worst, x)
+        count = jnp.arange(self.steps, dtype=x.dtype)
+        (_, _, _, best, held, margin, image), _ = jax.lax.scan(step, state, count)
+        split = self._split(problem, curve, low, high, held)
+        return Explored(best, held, margin, image, *split)
+
+    def _split(
+        self, problem: "_Problem", curve: Curve, low: Neurons, high: Neurons, slope: Neurons
+    ) -> tuple[Array, ...]:
+        """The neuron whose split raises the lower of both bounds most, of those tried.
+
+        The margin at the minimising image exceeds the bound by what the neurons' own minima lie
+        below their values at that image: whoever adds most is tried first.
+        """
+        solved = problem.minimise(low, high, slope)
+        loose, point = problem.looseness(curve, solved, low, high)
+        most, tried = jax.lax.top_k(loose, min(self.candidates, low.size))
+        weights = jnp.concatenate(solved.weights)[tried]
+        sides = []
+        for ends in ((low[tried], point[tried]), (point[tried], high[tried])):
+            under, over = slopes(problem.model.activation, ends[0][None], ends[1][None])
+            sides.append(jnp.where(weights > 0, under[0], over[0]))
+        below, above = sides
+        put = lambda array, at, value: jnp.where(jnp.arange(array.size) == at, value, array)
+
+        def worse(at: Array, p: Array, left: Array, right: Array) -> Array:
+            lower = problem.minimise(low, put(high, at, p), put(slope, at, left)).bound
+            upper = problem.minimise(put(low, at, p), high, put(slope, at, right)).bound
+            # Of two neurons that settle nothing at once, the one that does more in all.
+            return jnp.minimum(lower, upper) + 0.01 * (lower + upper)
+
+        gain = jax.vmap(worse)(tried, point[tried], below, above)
+        pick = jnp.argmax(jnp.where(most > 0, gain, -jnp.inf))
+        chosen = tried[pick]
+        return chosen, point[chosen], below[pick], above[pick], most[pick]
+
+
+class _Problem(eqx.Module):
+    """A row over the logits, to be bounded over the domains of one ball."""
+
+    model: MLP
+    ball: AbstractBall
+    row: Float[Array, " last"]
+    offset: Float[Array, ""]
+    x: Float[Array, " pixels"]
+    eps: Float[Array, ""]
+
+    def minimise(self, low: Neurons, high: Neurons, slope: Neurons) -> _Minimised:
+        curve, hidden = CURVES[self.model.activation], self.model.layers[:-1]
+        low_of, high_of, slope_of = (self.layers(array) for array in (low, high, slope))
+        weight, bound = self.row, self.offset
+        parts = []
+        for at in reversed(range(len(hidden))):
+            multiplier = weight * slope_of[at]
+            least, z = _least(curve, weight, multiplier, low_of[at], high_of[at])
+            bound = bound + jnp.sum(least) + multiplier @ hidden[at].bias
+            parts.append((weight, multiplier, least, z))
+            weight = multiplier @ hidden[at].weight
+        image = self.x + self.ball.ascend(self.x, -weight, self.eps)
+        weights, multipliers, least, z = (list(part) for part in zip(*parts[::-1], strict=True))
+        return _Minimised(bound + weight @ image, image, weights, multipliers, least, z)
+
+    def ascent(self, slope: Neurons, solved: _Minimised) -> tuple[Neurons, Array]:
+        """The bound's slope in the slopes, and the network's own value at the image."""
+        curve, below, outputs, rises = (
+            CURVES[self.model.activation], solved.image, solved.image, [],
+        )  # fmt: skip
+        for at, layer in enumerate(self.model.layers[:-1]):
+            exact = layer(outputs)
+            # The first layer's product serves both.
+            pushed = exact if at == 0 else layer(below)
+            miss = pushed - solved.inputs[at]
+            rises.append(solved.weights[at] * miss)
+            below = curve.value(solved.inputs[at]) + self.layers(slope)[at] * miss
+            outputs = curve.value(exact)
+        return jnp.concatenate(rises), self.row @ outputs + self.offset
+
+    def looseness(
+        self, curve: Curve, solved: _Minimised, low: Neurons, high: Neurons
+    ) -> tuple[Neurons, Neurons]:
+        """What every neuron adds to the gap at the minimising image, and where to split it."""
+        outputs, inputs = solved.image, []
+        for layer in self.model.layers[:-1]:
+            inputs.append(layer(outputs))
+            outputs = curve.value(inputs[-1])
+        z = jnp.clip(jnp.concatenate(inputs), low, high)
+        weight, multiplier, least = (
+            jnp.concatenate(part) for part in (solved.weights, solved.multipliers, solved.least)
+        )
+        loose = weight * curve.value(z) - multiplier * z - least
+        middle = low + (high - low) / 2
+        if not curve.kinked:
+            return loose, middle
+        # Straight on either side of its kink; there is nothing to gain elsewhere.
+        return jnp.where((low < 0) & (high > 0), loose, 0.0), jnp.zeros_like(middle)
+
+    def layers(self, array: Neurons) -> list[Neurons]:
+        return per_layer(self.model, array)
+
+
+def per_layer(model: MLP, array: Neurons) -> list[Neurons]:
+    """An array over all hidden neurons, cut into those of each layer."""
+    ends, total = [], 0
+    for layer in model.layers[:-2]:
+        total += layer.bias.size
+        ends.append(total)
+    return jnp.split(array, ends)
+
+
+def _least(
+    curve: Curve, weight: Neurons, multiplier: Neurons, low: Neurons, high: Neurons
+) -> tuple[Neurons, Neurons]:
+    """The least of `weight s(z) - multiplier z` between low and high, and where it lies."""
+    ratio = multiplier / jnp.where(weight == 0, 1.0, weight)
+    value = lambda z: weight * curve.value(z) - multiplier * z
+    least, at = value(low), low
+    for point in (high, *(jnp.clip(t, low, high) for t in curve.at_slope(ratio))):
+        # Not an argmin over a stack: gathering from it takes longer than all the rest.
+        here = value(point)
+        least, at = jnp.minimum(least, here), jnp.where(here < least, point, at)
+    return least, at
+
+
+def first_slopes(
+    model: MLP, y: Int[Array, ""], other: Int[Array, ""], low: Neurons, high: Neurons
+) -> Neurons:
+    """The slopes that CROWN takes."""
+    weight, found = margin_rows(model, y)[0][other], []
+    ends = zip(per_layer(model, low), per_layer(model, high), strict=True)
+    for layer, (least, most) in reversed(list(zip(model.layers[:-1], ends, strict=True))):
+        under, over = slopes(model.activation, least[None], most[None])
+        found.append(jnp.where(weight > 0, under[0], over[0]))
+        weight = (weight * found[-1]) @ layer.weight
+    return jnp.concatenate(found[::-1])
+
+
+def proven(
+    model: MLP,
+    ball: AbstractBall,
+    x: Float[Array, " pixels"],
+    y: Int[Array, ""],
+    other: Int[Array, ""],
+    eps: Float[Array, ""],
+    low: Neurons,
+    high: Neurons,
+    size: Neurons,
+    slope: Neurons,
+) -> Float[Array, ""]:
+    """The same bound with room for rounding, as `lowest` derives it.
+
+    Written apart from the search, so that a mistake there costs time and proves nothing.
+
+    Args:
+        model: Network, in the precision to compute in.
+        ball: Norm of the ball.
+        x: Clean image.
+        y: True class.
+        other: The class that y is compared with.
+        eps: Radius.
+        low: Lower ends of the neurons' intervals.
+        high: Upper ends.
+        size: As in `Hidden`.
+        slope: Any slopes.
+    """
+    arrays = (per_layer(model, array) for array in (low, high, size, slope))
+    layers = [
+        Hidden(
+            layer.weight, layer.bias, least, most, far,
+            lines(model.activation, least[None], most[None], along[None], along[None]),
+        )
+        for layer, least, most, far, along in zip(model.layers[:-1], *arrays, strict=True)
+    ]  # fmt: skip
+    rows, offsets = margin_rows(model, y)
+    return lowest(rows[other][None], offsets[other][None], layers, ball, x, eps)[0]
