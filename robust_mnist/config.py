@@ -141,6 +141,23 @@ def typed(value: object) -> str:
     return repr(value) if value == "" else str(value)
 
 
+def seconds(text: str) -> float:
+    """Seconds in a time such as 90s, 10min, 2h or a plain number of seconds.
+
+    Raises:
+        InputError: It is none.
+    """
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}.get(text[len(number) :])
+    try:
+        value = float(number) * unit if unit else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"a time is written as 90s, 10min or 2h, got {text!r}")
+    return value
+
+
 def _require_names(settings: object) -> None:
     """Refuse an empty name of a folder: a variable of a shell that was not set, most likely."""
     for name in ("run", "out"):
@@ -393,6 +410,51 @@ class Certify:
 
 
 @dataclasses.dataclass(frozen=True)
+class Close(Certify):
+    """Attack and certify at one radius, then branch and bound until nothing is open."""
+
+    budget: str = "10min"
+    """Time for branch and bound, such as 90s, 10min or 2h; for each network of a run."""
+    domains: int = 0
+    """Parts of a ball to explore for each image at most; 0 for as many as it takes."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """With --model: an NPZ of bounds, verdicts and witnesses; the same command continues it."""
+    overwrite: bool = False
+    """Replace the file of another network, radius or norm."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(seconds(self.budget) > 0, "--budget must be above 0", self.budget)
+        _require(self.domains >= 0, "--domains must be at least 0", self.domains)
+        alone = self.out is None or self.run is None
+        _require(alone, "--out goes with --model; a run keeps its own files", str(self.out))
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Check the file of `close --out` anew: replay the wrong images, prove the rest again."""
+
+    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
+    """What `close --out` wrote."""
+    model: Annotated[str, tyro.conf.arg(metavar="FILE")]
+    """The network it is about, an NPZ."""
+    data: tuple[str, ...] = ("mnist",)
+    """The data whose test images it is about."""
+    images: int = 0
+    """Check only so many of the certified images, drawn by --seed; 0 for all."""
+    seed: int = 0
+    """Randomness of that choice."""
+    budget: str = "10min"
+    """Time for branch and bound."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require(seconds(self.budget) > 0, "--budget must be above 0", self.budget)
+        _require(self.images >= 0, "--images must be at least 0", self.images)
+        _require(0 <= self.seed < 2**31, "--seed must be between 0 and 2147483647", self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """Write the page and the figures of a run, or compare several."""
 
@@ -555,6 +617,8 @@ COMMANDS: dict[str, type] = {
     "train": Train,
     "sweep": Sweep,
     "certify": Certify,
+    "close": Close,
+    "verify": Verify,
     "report": Report,
     "audit": Audit,
     "selftest": Selftest,

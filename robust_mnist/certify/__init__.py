@@ -4,6 +4,8 @@ To add one, write `certify/<name>.py` and name an instance in `CERTIFIERS`.
 """
 
 from robust_mnist.certify._base import AbstractCertifier as AbstractCertifier
+from robust_mnist.certify._domains import Search as Search
+from robust_mnist.certify._lines import CURVES as CURVES
 from robust_mnist.certify.alpha_crown import AlphaCROWN as AlphaCROWN
 from robust_mnist.certify.crown import CROWN as CROWN
 from robust_mnist.certify.ibp import IBP as IBP
@@ -23,3 +25,6 @@ CERTIFIERS: dict[str, AbstractCertifier] = with_plugins(
         "alpha-crown20-l2": AlphaCROWN(L2(), steps=20),
     },
 )
+
+# What branch and bound explores each domain with, by norm.
+SEARCHES: dict[str, Search] = {"linf": Search(Linf()), "l2": Search(L2())}

@@ -12,7 +12,7 @@ it, because a slope may lie outside the range of the activation's. The minimiser
 bound also give its slope, a candidate for an attack, and the neurons that make it loose.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -60,10 +60,10 @@ class _Minimised(NamedTuple):
 
     bound: Float[Array, ""]
     image: Float[Array, " pixels"]
-    weights: list[Neurons]  # lambda
-    multipliers: list[Neurons]  # mu
-    least: list[Neurons]  # of lambda s(z) - mu z
-    inputs: list[Neurons]  # z
+    weights: list[Array]  # lambda
+    multipliers: list[Array]  # mu
+    least: list[Array]  # of lambda s(z) - mu z
+    inputs: list[Array]  # z
 
 
 class Search(eqx.Module):
@@ -78,7 +78,7 @@ class Search(eqx.Module):
     """
 
     ball: AbstractBall
-    steps: int = eqx.field(static=True, default=16)
+    steps: int = eqx.field(static=True, default=32)
     rate: float = 0.05
     candidates: int = eqx.field(static=True, default=8)
 
@@ -126,7 +126,7 @@ class Search(eqx.Module):
         # A little where an activation is straight: there constraints alone move the slope.
         scale = jnp.max(found, axis=0) - jnp.min(found, axis=0) + 0.02
 
-        def step(state: tuple[Array, ...], at: Array) -> tuple[tuple[Array, ...], None]:
+        def step(state: Any, at: Array) -> tuple[Any, None]:
             slope, mean, square, best, held, margin, image = state
             solved = problem.minimise(low, high, slope)
             rise, reached = problem.ascent(slope, solved)
@@ -202,8 +202,8 @@ class _Problem(eqx.Module):
             parts.append((weight, multiplier, least, z))
             weight = multiplier @ hidden[at].weight
         image = self.x + self.ball.ascend(self.x, -weight, self.eps)
-        weights, multipliers, least, z = (list(part) for part in zip(*parts[::-1], strict=True))
-        return _Minimised(bound + weight @ image, image, weights, multipliers, least, z)
+        each = (list(part) for part in zip(*parts[::-1], strict=True))
+        return _Minimised(bound + weight @ image, image, *each)
 
     def ascent(self, slope: Neurons, solved: _Minimised) -> tuple[Neurons, Array]:
         """The bound's slope in the slopes, and the network's own value at the image."""
@@ -239,11 +239,11 @@ class _Problem(eqx.Module):
         # Straight on either side of its kink; there is nothing to gain elsewhere.
         return jnp.where((low < 0) & (high > 0), loose, 0.0), jnp.zeros_like(middle)
 
-    def layers(self, array: Neurons) -> list[Neurons]:
+    def layers(self, array: Neurons) -> list[Array]:
         return per_layer(self.model, array)
 
 
-def per_layer(model: MLP, array: Neurons) -> list[Neurons]:
+def per_layer(model: MLP, array: Neurons) -> list[Array]:
     """An array over all hidden neurons, cut into those of each layer."""
     ends, total = [], 0
     for layer in model.layers[:-2]:

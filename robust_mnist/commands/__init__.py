@@ -13,6 +13,8 @@ _HANDLERS = {
     config.Train: ("pipeline", "train"),
     config.Sweep: ("pipeline", "sweep"),
     config.Certify: ("certify", "certify"),
+    config.Close: ("certify", "close"),
+    config.Verify: ("verify", "verify"),
     config.Report: ("pages", "report"),
     config.Audit: ("trust", "audit"),
     config.Selftest: ("trust", "selftest"),

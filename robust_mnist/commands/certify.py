@@ -1,7 +1,9 @@
-"""Prove images right at a radius, in a run's networks or in one from elsewhere."""
+"""Prove images right at a radius, or decide them all: a run's networks, or one from elsewhere."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +11,7 @@ import jax
 import numpy as np
 
 from robust_mnist import checkpoint, config, data, sweep as sweeping
+from robust_mnist.certify import CURVES, SEARCHES
 from robust_mnist.commands._opening import open_run
 from robust_mnist.commands._programs import keep_programs
 from robust_mnist.commands._result import Result, columns
@@ -18,7 +21,8 @@ from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
 from robust_mnist.models import MLP, AbstractClassifier
-from robust_mnist.sweep import Bounds, Plan, Tried
+from robust_mnist.records import Exact
+from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Tried
 
 
 def certify(command: config.Certify) -> Result:
@@ -27,28 +31,111 @@ def certify(command: config.Certify) -> Result:
         raise InputError(
             f"certify has methods for the norms {', '.join(CERTIFY)}, got {command.norm}"
         )
-    return _of_file(command) if command.run is None else _of_run(command)
+    return _settle(command, None)
 
 
-def _of_file(command: config.Certify) -> Result:
+def close(command: config.Close) -> Result:
+    """The same, and then branch and bound until nothing is open or the budget is spent."""
+    if command.norm not in SEARCHES:
+        raise InputError(f"close acts in {' or '.join(SEARCHES)}, got {command.norm}")
+    budget = Budget(config.seconds(command.budget), command.domains or np.inf)
+    return _settle(command, budget)
+
+
+def _settle(command: config.Certify, budget: Budget | None) -> Result:
+    return _of_file(command, budget) if command.run is None else _of_run(command, budget)
+
+
+def _of_file(command: config.Certify, budget: Budget | None) -> Result:
     assert command.model is not None
     keep_programs()
     model = checkpoint.read_npz(command.model, command.activation)
     methods = _methods(command, command.activation)
+    if budget is not None:
+        _check_search(model)
     dataset = data.load(command.data, quiet=command.output.quiet)
     ids = np.arange(len(dataset.test_labels))
     part = Part(dataset.test_images, dataset.test_labels, ids)
-    _check(model, command.model, part)
+    check_network(model, command.model, part)
     bounds = Bounds.clean(model, part, command.norm)
-    console, key = Console(quiet=command.output.quiet), jax.random.key(command.attack_seed)
-    tried = []
-    for one in sweeping.settle_at(model, part, bounds, methods, command.eps, key):
-        console.note(_line(one))
-        tried.append(one)
-    return _told(command, {0: (tried, bounds)})
+    keep = Keep(command, dataset.sha256, bounds) if isinstance(command, config.Close) else None
+    told: list[Tried] = []
+    work = sweeping.settle_at(
+        model, part, bounds, methods, command.eps, jax.random.key(command.attack_seed),
+        budget=budget,
+    )  # fmt: skip
+    try:
+        with contextlib.closing(work), _watched(command) as say:
+            for one in work:
+                if isinstance(one, Tried):
+                    told.append(one)
+                say(one, "")
+    finally:
+        if keep is not None:
+            keep.write(bounds)
+    return _told(command, {0: (told, bounds)})
 
 
-def _of_run(command: config.Certify) -> Result:
+class Keep:
+    """The file of `close --out`: read at the start, written at the end, whatever ended it."""
+
+    def __init__(self, command: config.Close, dataset: str, bounds: Bounds) -> None:
+        self.path = None if command.out is None else Path(command.out)
+        assert command.model is not None
+        self.about: dict[str, Any] = {
+            "eps": command.eps, "network": checkpoint.digest(command.model),
+            "activation": command.activation, "data": dataset,
+        }  # fmt: skip
+        if self.path is None or not self.path.exists() or command.overwrite:
+            return
+        held = Exact.read(self.path)
+        for name, value in (self.about | {"norm": command.norm}).items():
+            found = held.radii.norm if name == "norm" else getattr(held, name)
+            if found != value:
+                raise InputError(
+                    f"{self.path} is about {name} {found}, not {value}; name another --out, "
+                    "or replace it with --overwrite"
+                )
+        bounds.radii = bounds.radii.merge(held.radii)
+        bounds.witness[held.at] = held.witness
+
+    def write(self, bounds: Bounds) -> None:
+        """Write what is known now."""
+        if self.path is None:
+            return
+        radii = bounds.radii
+        broken = np.flatnonzero(np.isfinite(radii.upper) & (radii.upper > 0))
+        Exact(**self.about, radii=radii, at=broken, witness=bounds.witness[broken]).write(self.path)
+
+
+@contextlib.contextmanager
+def _watched(
+    command: config.Certify,
+) -> Iterator[Callable[[Tried | Progress, str], None]]:
+    """What says how a method ended, and how branch and bound goes on."""
+    console = Console(quiet=command.output.quiet)
+    with contextlib.ExitStack() as stack:
+        update: Callable[[int, str], None] | None = None
+
+        def say(one: Tried | Progress, seed: str) -> None:
+            nonlocal update
+            if isinstance(one, Tried):
+                stack.close()
+                update = None
+                console.note(f"{seed}{_line(one)}")
+                return
+            if update is None:
+                update = stack.enter_context(console.progress(f"{seed}close", one.images))
+            rate = one.domains / one.seconds
+            update(
+                one.images - one.open,
+                f"{one.open} open, {one.waiting:,} domains wait, {rate:,.0f} domains/s",
+            )
+
+        yield say
+
+
+def _of_run(command: config.Certify, budget: Budget | None) -> Result:
     assert command.run is not None
     settings, folder = open_run(TrainSettings(), run=command.run, out=None, overwrite=False)
     methods = _methods(command, settings.activation)
@@ -56,21 +143,59 @@ def _of_run(command: config.Certify) -> Result:
     networks = job.train()
     models: dict[int, MLP] = {}
     for seed, network in networks.items():
-        models[seed] = _check(network, str(folder.model(seed)), job.split.test)
+        models[seed] = check_network(network, str(folder.model(seed)), job.split.test)
+        if budget is not None:
+            _check_search(models[seed])
     held = folder.info().get("sweep") or dataclasses.asdict(SweepSettings())
     plan = Plan({command.norm: ()}, (), {command.norm: (0.0, command.eps)})
     task = sweeping.Task(folder, job.split.test, plan, held["attack_seed"], job.about)
-    console = Console(quiet=command.output.quiet)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
     tried: list[Tried] = []
-    for seed, one in sweeping.settle_run(task, models, command.norm, methods, command.eps):
-        if isinstance(one, Tried):
-            console.note(f"seed {seed}: {_line(one)}")
-            tried.append(one)
-        else:
-            found[seed] = tried, one
-            tried = []
+    work = sweeping.settle_run(task, models, command.norm, methods, command.eps, budget=budget)
+    with contextlib.closing(work), _watched(command) as say:
+        for seed, one in work:
+            if isinstance(one, Bounds):
+                found[seed] = tried, one
+                tried = []
+                continue
+            if isinstance(one, Tried):
+                tried.append(one)
+            say(one, f"seed {seed}: " if len(models) > 1 else "")
+    if budget is not None:
+        folder.update({"closed": [*folder.info().get("closed", []), *_closed(command, found)]})
     return _told(command, found)
+
+
+def _closed(
+    command: config.Certify, found: dict[int, tuple[list[Tried], Bounds]]
+) -> list[dict[str, Any]]:
+    """What `run.json` remembers of having closed a radius."""
+    return [
+        _counts(command, seed, bounds) | {
+            "domains": sum(one.domains for one in tried),
+            "seconds": sum(one.seconds for one in tried),
+            "compile_seconds": sum(one.compile_seconds for one in tried),
+        }
+        for seed, (tried, bounds) in found.items()
+    ]  # fmt: skip
+
+
+def _counts(command: config.Certify, seed: int, bounds: Bounds) -> dict[str, Any]:
+    certified = int(np.sum(bounds.radii.lower >= command.eps))
+    attacked = int(np.sum(bounds.radii.upper <= command.eps))
+    images = bounds.radii.upper.size
+    return {
+        "seed": seed, "norm": command.norm, "eps": command.eps, "images": images,
+        "certified": certified, "attacked": attacked, "open": images - certified - attacked,
+    }  # fmt: skip
+
+
+def _check_search(model: MLP) -> None:
+    """Refuse a network that branch and bound cannot cut up."""
+    if model.activation not in CURVES:
+        raise InputError(f"close knows the activations {', '.join(CURVES)}, got {model.activation}")
+    if len(model.layers) < 2:
+        raise InputError("close splits hidden neurons, and this network has none; use certify")
 
 
 def _methods(command: config.Certify, activation: str) -> Sequence[str]:
@@ -87,7 +212,7 @@ def _methods(command: config.Certify, activation: str) -> Sequence[str]:
     return [name for name in defaults if sweeping.applies(name, activation)]
 
 
-def _check(model: AbstractClassifier, name: str, part: Part) -> MLP:
+def check_network(model: AbstractClassifier, name: str, part: Part) -> MLP:
     """Refuse a network that no proof can be about."""
     if not isinstance(model, MLP):
         raise InputError(f"{name} must be an MLP to be certified, got {type(model).__name__}")
@@ -105,32 +230,36 @@ def _check(model: AbstractClassifier, name: str, part: Part) -> MLP:
 
 
 def _line(tried: Tried) -> str:
-    return f"{tried.method}: {tried.settled} of {tried.images} settled in {tried.seconds:.1f} s"
+    domains = f", {tried.domains:,} domains" if tried.domains else ""
+    return (
+        f"{tried.method}: {tried.settled} of {tried.images} settled in {tried.seconds:.1f} s"
+        f"{domains}, and {tried.compile_seconds:.1f} s of compilation"
+    )
 
 
 def _told(command: config.Certify, found: dict[int, tuple[list[Tried], Bounds]]) -> Result:
     facts: list[dict[str, Any]] = []
     lines: list[str] = []
     for seed, (tried, bounds) in found.items():
-        certified = int(np.sum(bounds.radii.lower >= command.eps))
-        attacked = int(np.sum(bounds.radii.upper <= command.eps))
-        images = bounds.radii.upper.size
-        heading = [("method", "images", "settled", "seconds")]
-        rows = [(t.method, str(t.images), str(t.settled), f"{t.seconds:.1f}") for t in tried]
+        counts = _counts(command, seed, bounds)
+        certified, attacked, images = (counts[k] for k in ("certified", "attacked", "images"))
+        heading = [("method", "images", "settled", "domains", "seconds", "compilation")]
+        rows = [
+            (
+                t.method, str(t.images), str(t.settled), f"{t.domains:,}" if t.domains else "",
+                f"{t.seconds:.1f}", f"{t.compile_seconds:.1f}",
+            )
+            for t in tried
+        ]  # fmt: skip
         if rows:
             lines += [columns(heading + rows), ""]
+        share = f"from {certified / images:.2%} to {1 - attacked / images:.2%}"
+        if not counts["open"]:
+            share = f"exactly {certified / images:.2%}"
         lines.append(
             f"{f'seed {seed}, ' if len(found) > 1 else ''}{command.norm} {command.eps:g}: "
-            f"{certified} certified, {attacked} attacked, {images - certified - attacked} open, "
-            f"of {images}; robust accuracy is from {certified / images:.2%} to "
-            f"{1 - attacked / images:.2%}"
+            f"{certified} certified, {attacked} attacked, {counts['open']} open, "
+            f"of {images}; robust accuracy is {share}"
         )
-        facts.append(
-            {
-                "seed": seed, "norm": command.norm, "eps": command.eps, "images": images,
-                "certified": certified, "attacked": attacked,
-                "open": images - certified - attacked,
-                "methods": [one._asdict() for one in tried],
-            }
-        )  # fmt: skip
+        facts.append(counts | {"methods": [one._asdict() for one in tried]})
     return Result("\n".join(lines), facts)

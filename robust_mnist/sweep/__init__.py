@@ -3,6 +3,11 @@
 from robust_mnist.records import Contradiction as Contradiction, Radii as Radii
 from robust_mnist.sweep._aim import Aim as Aim
 from robust_mnist.sweep._bounds import Bounds as Bounds, radii as radii
+from robust_mnist.sweep._branch import (
+    BranchAndBound as BranchAndBound,
+    Budget as Budget,
+    Progress as Progress,
+)
 from robust_mnist.sweep._certify import (
     Tried as Tried,
     open_at as open_at,
@@ -14,6 +19,7 @@ from robust_mnist.sweep._driver import (
     Found as Found,
     attack_batch as attack_batch,
     break_batch as break_batch,
+    decide_images as decide_images,
     in_chunks as in_chunks,
     judge_batch as judge_batch,
     method_key as method_key,

@@ -18,6 +18,7 @@ from robust_mnist.errors import InputError, unknown
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
 from robust_mnist.sweep._driver import (
+    Found,
     Search,
     break_batch,
     judge_batch,
@@ -149,7 +150,20 @@ def run_cell(
         attack, model, some.images, some.labels,
         ids=some.ids, eps=eps, key=method_key(key, method), chunk=chunk,
     )  # fmt: skip
-    spread = lambda values, missing: _scattered(values, at, len(part.labels), missing)
+    return found_cell(bounds, method, at, found)
+
+
+def found_cell(bounds: Bounds, method: str, at: Int64[np.ndarray, " chosen"], found: Found) -> Cell:
+    """What was found at some images, as a cell of all.
+
+    Args:
+        bounds: What is known so far.
+        method: Name of what found it.
+        at: Places of the images, in order; several of them may be the same.
+        found: What was found there.
+    """
+    images = bounds.radii.upper.size
+    spread = lambda values, missing: _scattered(values, at, images, missing)
     size, reached = spread(found.size, np.inf), spread(found.reached, -1)
     merged = bounds.radii.merge(Radii.attacked(bounds.radii.norm, method, size, reached))
     # Two methods often end in the same corner: of equal sizes the merge takes the same one always.

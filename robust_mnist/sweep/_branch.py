@@ -3,13 +3,13 @@
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float64, Int64
+from jaxtyping import Array, Bool, Float
 
 from robust_mnist.certify._backward import hidden_layers
 from robust_mnist.certify._domains import Explored, Search, first_slopes, proven
@@ -37,12 +37,14 @@ class Progress(NamedTuple):
     """How far branch and bound has come.
 
     Attributes:
+        images: Images to decide.
         domains: Explored so far.
         waiting: Known, and not explored yet.
         open: Images that are not decided.
         seconds: Since the start.
     """
 
+    images: int
     domains: int
     waiting: int
     open: int
@@ -93,7 +95,7 @@ class BranchAndBound:
             )
             self.low, self.high, self.size = in_chunks(
                 lambda x, e: _roots(search, self.wide, x, e),
-                min(100, count), self.pixels.astype(np.float64), np.full(count, eps, np.float64),
+                100, self.pixels.astype(np.float64), np.full(count, eps, np.float64),
             )  # fmt: skip
         self.frontier = Frontier(self._roots())
         self.waiting = np.bincount(self.frontier.all().image, minlength=count)
@@ -103,9 +105,7 @@ class BranchAndBound:
         classes = self.model.layers[-1].bias.size
         image, other = (
             grid.reshape(-1).astype(np.int32)
-            for grid in np.meshgrid(
-                np.arange(len(self.labels)), np.arange(classes), indexing="ij"
-            )
+            for grid in np.meshgrid(np.arange(len(self.labels)), np.arange(classes), indexing="ij")
         )
         mine = other != self.labels[image]
         image, other = image[mine], other[mine]
@@ -135,15 +135,16 @@ class BranchAndBound:
                 return
             self._step(self.frontier.pop(self.batch, self.spent))
             yield Progress(
-                self.explored, len(self.frontier), int(np.sum(self.open)),
+                len(self.labels), self.explored, len(self.frontier), int(np.sum(self.open)),
                 time.perf_counter() - start,
             )  # fmt: skip
 
     def _step(self, domains: Domains) -> None:
         image = domains.image
         low, high = self._ends(domains, np.float32)
-        explored = Explored(
-            *in_chunks(
+        # An array for each attribute, one row per domain.
+        explored: Any = Explored._make(
+            in_chunks(
                 lambda *arrays: tuple(_explore(self.search, self.model, *arrays)), self.batch,
                 self.pixels[image], self.labels[image], domains.other,
                 np.full(len(image), self.eps, np.float32), low, high, domains.slopes,
@@ -165,7 +166,7 @@ class BranchAndBound:
             np.minimum(self.high[at], domains.high).astype(dtype),
         )
 
-    def _attack(self, image: np.ndarray, explored: Explored) -> None:
+    def _attack(self, image: np.ndarray, explored: Any) -> None:
         """Judge the images that the search thinks are wrong, the worst of each ball."""
         for place in np.unique(image[explored.margin < 0]):
             if not self.open[place]:
@@ -180,7 +181,7 @@ class BranchAndBound:
             if found.size[0] <= self.eps:
                 self.found[int(place)] = found
 
-    def _prove(self, domains: Domains, explored: Explored) -> Bool[np.ndarray, " domains"]:
+    def _prove(self, domains: Domains, explored: Any) -> Bool[np.ndarray, " domains"]:
         """Which domains hold no wrong image, in float64."""
         done = explored.bound > 2 * CLOSE
         at = np.flatnonzero(done)
@@ -200,7 +201,7 @@ class BranchAndBound:
         done[at] = bounds > CLOSE
         return done
 
-    def _branch(self, domains: Domains, explored: Explored) -> None:
+    def _branch(self, domains: Domains, explored: Any) -> None:
         """Put back both halves of every domain; the whole where there is nothing to split."""
         splits = explored.looseness > 0
         rows = np.flatnonzero(splits)

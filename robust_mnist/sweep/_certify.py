@@ -1,19 +1,27 @@
-"""Certificates and a last attack at one radius, on the images that are still open there."""
+"""Certificates, a last attack, and branch and bound at one radius, on what is still open there."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import time
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, PRNGKeyArray
 
-from robust_mnist.certify import CERTIFIERS
+from robust_mnist.certify import CERTIFIERS, SEARCHES
 from robust_mnist.clock import stopwatch
 from robust_mnist.data import Part
 from robust_mnist.models import MLP
 from robust_mnist.records import Radii
-from robust_mnist.sweep._bounds import Bounds, run_cell
+from robust_mnist.sweep._bounds import Bounds, found_cell, run_cell
+from robust_mnist.sweep._branch import BranchAndBound, Budget, Progress
+from robust_mnist.sweep._driver import concatenate
 from robust_mnist.sweep._proofs import certify_batch
 from robust_mnist.sweep._sweep import Task, _Network, _write
+
+
+# Seconds between two times that branch and bound hands over what it has decided.
+HAND_OVER = 30.0
 
 
 class Tried(NamedTuple):
@@ -23,13 +31,17 @@ class Tried(NamedTuple):
         method: Its name.
         images: Images it ran on.
         settled: Those it proved right, or broke.
-        seconds: What it took, compilation included.
+        seconds: What it took, without compilation.
+        compile_seconds: Compilation.
+        domains: Parts of balls that were explored, for branch and bound.
     """
 
     method: str
     images: int
     settled: int
     seconds: float
+    compile_seconds: float
+    domains: int = 0
 
 
 def open_at(bounds: Bounds, eps: float) -> Bool[np.ndarray, " images"]:
@@ -44,7 +56,9 @@ def settle_at(
     methods: Sequence[str],
     eps: float,
     key: PRNGKeyArray,
-) -> Iterator[Tried]:
+    *,
+    budget: Budget | None = None,
+) -> Generator[Tried | Progress, None, None]:
     """Run methods at one radius, each on what those before it left open, cheap ones first.
 
     Args:
@@ -54,9 +68,11 @@ def settle_at(
         methods: Names of certifiers and attacks of the norm of `bounds`.
         eps: Radius, above 0.
         key: Randomness of the attacks.
+        budget: What branch and bound may spend in the end on what is left; nothing by default.
 
     Yields:
-        What each method did; those that find nothing open are left out.
+        What each method did, those that find nothing open left out; and between the steps of branch
+        and bound how it stands, with all that it had decided some seconds before in `bounds`.
 
     Raises:
         Contradiction: A certificate and an attack exclude each other.
@@ -68,21 +84,68 @@ def settle_at(
         with stopwatch() as elapsed:
             if method in CERTIFIERS:
                 some = part.take(places)
-                proof = np.full(len(part.labels), -np.inf)
                 holds = certify_batch(CERTIFIERS[method], model, some.images, some.labels, eps=eps)
-                proof[places[holds]] = eps
-                bounds.radii = bounds.radii.merge(Radii.certified(bounds.radii.norm, method, proof))
+                _certify(bounds, method, places[holds], eps)
             else:
                 cell = run_cell(model, part, bounds, method, eps, key, at=places)
                 bounds.merge(method, cell, credit=False)
         settled = places.size - int(np.sum(open_at(bounds, eps)))
-        yield Tried(method, int(places.size), settled, elapsed.seconds + elapsed.compile_seconds)
+        yield Tried(method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds)
+    if budget is not None and open_at(bounds, eps).any():
+        yield from _branch(model, part, bounds, eps, budget)
+
+
+def _branch(
+    model: MLP, part: Part, bounds: Bounds, eps: float, budget: Budget
+) -> Generator[Tried | Progress, None, None]:
+    """Branch and bound on what is open; nothing that it decides is lost if it is cut short."""
+    norm = bounds.radii.norm
+    method, places = f"branch-and-bound-{norm}", np.flatnonzero(open_at(bounds, eps))
+    work: BranchAndBound | None = None
+    with stopwatch() as elapsed:
+        try:
+            work = BranchAndBound(SEARCHES[norm], model, part.take(places), eps)
+            last = time.monotonic()
+            for progress in work.run(budget):
+                if time.monotonic() - last > HAND_OVER:
+                    _hand_over(bounds, method, places, work)
+                    last = time.monotonic()
+                yield progress
+        finally:
+            if work is not None:
+                _hand_over(bounds, method, places, work)
+    settled = places.size - int(np.sum(open_at(bounds, eps)))
+    yield Tried(
+        method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds, work.explored
+    )
+
+
+def _hand_over(bounds: Bounds, method: str, places: np.ndarray, work: BranchAndBound) -> None:
+    _certify(bounds, method, places[work.certified], work.eps)
+    if work.found:
+        wrong = sorted(work.found)
+        found = concatenate([work.found[place] for place in wrong])
+        bounds.merge(method, found_cell(bounds, method, places[wrong], found), credit=False)
+
+
+def _certify(bounds: Bounds, method: str, places: np.ndarray, eps: float) -> None:
+    proof = np.full(bounds.radii.lower.size, -np.inf)
+    proof[places] = eps
+    bounds.radii = bounds.radii.merge(Radii.certified(bounds.radii.norm, method, proof))
 
 
 def settle_run(
-    task: Task, models: dict[int, MLP], norm: str, methods: Sequence[str], eps: float
-) -> Iterator[tuple[int, Tried | Bounds]]:
+    task: Task,
+    models: dict[int, MLP],
+    norm: str,
+    methods: Sequence[str],
+    eps: float,
+    *,
+    budget: Budget | None = None,
+) -> Generator[tuple[int, Tried | Progress | Bounds], None, None]:
     """The same for every network of a run; what was found is added to the run's files.
+
+    Also when it is cut short, by an exception or because nobody asks for more.
 
     Args:
         task: The run, with a plan that names `norm` and `eps`.
@@ -90,18 +153,26 @@ def settle_run(
         norm: Norm of the radius.
         methods: Names of certifiers and attacks.
         eps: Radius.
+        budget: What branch and bound may spend on each network in the end; nothing by default.
 
     Yields:
-        Each network's seed with what a method did, and at last with all that is known of it.
+        Each network's seed with what a method did or how it stands, and at last with all that is
+        known of it.
     """
     networks = [
         _Network(task, seed, model, None if len(models) == 1 else index)
         for index, (seed, model) in enumerate(models.items())
     ]
-    for network, model in zip(networks, models.values(), strict=True):
-        bounds = network.start(norm)
-        for tried in settle_at(model, task.part, bounds, methods, eps, network.key):
-            yield network.seed, tried
-        network.keep(bounds)
-        yield network.seed, bounds
-    _write(task.folder, networks)
+    # All of them, so that every network has its place in the files whenever they are written.
+    held = [network.start(norm) for network in networks]
+    try:
+        for network, model, bounds in zip(networks, models.values(), held, strict=True):
+            work = settle_at(model, task.part, bounds, methods, eps, network.key, budget=budget)
+            with contextlib.closing(work):
+                for told in work:
+                    yield network.seed, told
+            yield network.seed, bounds
+    finally:
+        for network, bounds in zip(networks, held, strict=True):
+            network.keep(bounds)
+        _write(task.folder, networks)

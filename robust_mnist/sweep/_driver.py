@@ -280,7 +280,7 @@ def break_batch(
             size, images[at], y[at], index[at], rounded[at],
         )  # fmt: skip
         parts.append(_decide(norm, model, to_float(images[at]), y[at], answers, radius[at], size))
-    return _concatenate(parts)
+    return concatenate(parts)
 
 
 def decide_images(
@@ -303,7 +303,7 @@ def decide_images(
         eps: Radius.
     """
     clean, y = to_float(images), labels.astype(np.int32)
-    nearer = jax.device_get(_nearer(ball, model, clean, answers, y))
+    nearer = in_chunks(lambda *arrays: _nearer(ball, model, *arrays), len(y), clean, answers, y)
     radius = np.full(len(y), eps, np.float64)
     return _decide(ball.name, model, clean, y, (answers, *nearer), radius, len(y))
 
@@ -348,7 +348,8 @@ def _decide(
     )
 
 
-def _concatenate(parts: list[Found]) -> Found:
+def concatenate(parts: list[Found]) -> Found:
+    """What was found for images in several parts, as one."""
     join = lambda name: np.concatenate([getattr(part, name) for part in parts])
     return Found(
         size=join("size"),

@@ -61,9 +61,11 @@ class Frontier:
             spent: Domains that each image has taken so far.
         """
         image, bound = self._store.image[self._active], self._store.bound[self._active]
-        order = np.lexsort((-bound, np.ceil(np.log2(1 + spent[image] / 64)))) if (
-            count < len(self._active)
-        ) else np.arange(len(self._active))
+        order = (
+            np.lexsort((-bound, np.ceil(np.log2(1 + spent[image] / 64))))
+            if (count < len(self._active))
+            else np.arange(len(self._active))
+        )
         taken, left = order[:count], order[count:]
         slots, self._active = self._active[taken], self._active[np.sort(left)]
         self._free.extend(slots.tolist())

@@ -1,0 +1,112 @@
+"""Check the file of `close --out` anew."""
+
+import contextlib
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from robust_mnist import checkpoint, config, data, sweep as sweeping
+from robust_mnist.certify import SEARCHES
+from robust_mnist.commands._programs import keep_programs
+from robust_mnist.commands._result import Result
+from robust_mnist.commands.certify import check_network
+from robust_mnist.config import CERTIFY
+from robust_mnist.console import Console
+from robust_mnist.data import Part
+from robust_mnist.errors import InputError
+from robust_mnist.models import MLP
+from robust_mnist.records import Exact
+from robust_mnist.sweep import Bounds, Budget, Progress
+
+
+def verify(command: config.Verify) -> Result:
+    """Replay every wrong image, and prove anew what is said to be certified.
+
+    Nothing in the file is believed: which images are right when clean, whether a witness lies in
+    ball and box and is wrong, and every certificate come from the network itself. Exit code 1 where
+    a claim is false.
+    """
+    keep_programs()
+    exact = Exact.read(command.file)
+    norm, eps = exact.radii.norm, exact.eps
+    if norm not in SEARCHES or not (np.isfinite(eps) and eps > 0):
+        raise InputError(f"{command.file} must be about {' or '.join(SEARCHES)}, got {norm} {eps}")
+    digest = checkpoint.digest(command.model)
+    if digest != exact.network:
+        raise InputError(
+            f"{command.file} is about the network with sha256 {exact.network[:12]}, got "
+            f"{command.model} with {digest[:12]}"
+        )
+    model = checkpoint.read_npz(command.model, exact.activation)
+    dataset = data.load(command.data, quiet=command.output.quiet)
+    if dataset.sha256 != exact.data:
+        raise InputError(
+            f"{command.file} is about data with sha256 {exact.data[:12]}, got {dataset.name} with "
+            f"{dataset.sha256[:12]}; name it with --data"
+        )
+    part = Part(dataset.test_images, dataset.test_labels, np.arange(len(dataset.test_labels)))
+    check_network(model, command.model, part)
+    if exact.radii.lower.size != len(part.labels):
+        raise InputError(f"{command.file} must hold one entry per test image")
+    wrong = _replay(model, part, exact)
+    chosen = np.flatnonzero(exact.radii.lower >= eps)
+    if 0 < command.images < chosen.size:
+        chosen = np.random.default_rng(command.seed).choice(chosen, command.images, replace=False)
+    chosen = np.sort(chosen)
+    bounds = _prove(command, model, part.take(chosen), exact)
+    again = int(np.sum(bounds.radii.lower >= eps))
+    false = int(np.sum(bounds.radii.upper <= eps))
+    facts = {
+        "file": command.file, "norm": norm, "eps": eps, "witnesses": len(wrong),
+        "replayed": int(wrong.sum()), "certificates": int(chosen.size), "proven": again,
+        "refuted": false, "not_proven_in_time": int(chosen.size) - again - false,
+    }  # fmt: skip
+    text = (
+        f"{norm} {eps:g}: {facts['replayed']} of {len(wrong)} broken images are wrong within their "
+        f"radius; {again} of {chosen.size} certificates proven anew, {false} refuted, "
+        f"{facts['not_proven_in_time']} not proven in the time"
+    )
+    return Result(text, facts, exit_code=int(bool(false) or not wrong.all()))
+
+
+def _replay(model: MLP, part: Part, exact: Exact) -> Bool[np.ndarray, " broken"]:
+    """Whether each claim to have broken an image holds."""
+    radii = exact.radii
+    clean = Bounds.clean(model, part, radii.norm)
+    claimed = np.flatnonzero(np.isfinite(radii.upper))
+    holds = clean.radii.upper[claimed] == 0
+    place = {int(at): row for row, at in enumerate(exact.at)}
+    rows = np.array([row for row, at in enumerate(claimed) if int(at) in place], np.int64)
+    if rows.size:
+        at = claimed[rows]
+        witness = exact.witness[[place[int(index)] for index in at]]
+        margin, _ = sweeping.judge_batch(model, witness, part.labels[at])
+        size = sweeping.sizes(radii.norm, clean.witness[at], witness)
+        inside = np.all((witness >= 0) & (witness <= 1), axis=1) & (size <= radii.upper[at])
+        holds[rows] |= inside & (margin <= 0)
+    return holds
+
+
+def _prove(command: config.Verify, model: MLP, part: Part, exact: Exact) -> Bounds:
+    """Bounds that the certifiers, and branch and bound, find anew."""
+    bounds = Bounds.clean(model, part, exact.radii.norm)
+    methods = [
+        name for name in CERTIFY[exact.radii.norm]
+        if "pgd" not in name and sweeping.applies(name, exact.activation)
+    ]  # fmt: skip
+    work = sweeping.settle_at(
+        model, part, bounds, methods, exact.eps, jax.random.key(0),
+        budget=Budget(config.seconds(command.budget)),
+    )  # fmt: skip
+    console = Console(quiet=command.output.quiet)
+    with contextlib.closing(work), console.progress("verify", len(part.labels)) as update:
+        for one in work:
+            left: Any = (
+                one.open
+                if isinstance(one, Progress)
+                else int(np.sum(sweeping.open_at(bounds, exact.eps)))
+            )
+            update(len(part.labels) - left, f"{left} to prove")
+    return bounds

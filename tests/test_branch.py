@@ -1,0 +1,265 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import grey_images, network, predicted
+
+from robust_mnist.certify import CERTIFIERS, CURVES, SEARCHES, Search
+from robust_mnist.certify._backward import hidden_layers
+from robust_mnist.certify._domains import _Problem, first_slopes, proven
+from robust_mnist.certify.milp import exact_margin
+from robust_mnist.data import Part
+from robust_mnist.data.pixels import to_float
+from robust_mnist.sweep import BranchAndBound, Budget, judge_batch, sizes
+from robust_mnist.sweep._frontier import Domains, Frontier
+from robust_mnist.threat import BALLS, Linf
+
+
+def ball_of(model, ball, x, eps):
+    layers = hidden_layers(model, ball, x, eps, refine=True)
+    return tuple(
+        jnp.concatenate([getattr(layer, name) for layer in layers])
+        for name in ("low", "high", "size")
+    )
+
+
+def problem(getkey, activation, sizes=(12, 6, 5, 3), norm="linf", eps=0.05):
+    model = network(getkey(), sizes=sizes, activation=activation)
+    x = jax.random.uniform(getkey(), (sizes[0],))
+    y = jnp.argmax(model(x)).astype(jnp.int32)
+    other = (y + 1) % sizes[-1]
+    ball, eps = BALLS[norm], jnp.asarray(eps, jnp.float32)
+    low, high, size = ball_of(model, ball, x, eps)
+    last = model.layers[-1]
+    row, offset = last.weight[y] - last.weight[other], last.bias[y] - last.bias[other]
+    return model, ball, x, y, other, eps, low, high, size, row, offset
+
+
+def inputs_of(model, z):
+    """The inputs of all hidden neurons."""
+    found = []
+    for layer in model.layers[:-1]:
+        found.append(layer(z))
+        z = CURVES[model.activation].value(found[-1])
+    return jnp.concatenate(found)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("activation", CURVES)
+def test_no_slopes_lift_a_bound_above_the_network_in_any_domain(activation, norm, getkey):
+    model, ball, x, y, other, eps, low, high, size, _, _ = problem(getkey, activation, norm=norm)
+    delta = jax.vmap(lambda k: ball.sample(k, x.size, eps))(jax.random.split(getkey(), 4000))
+    images = jnp.clip(x[None] + delta, 0.0, 1.0)
+    margins = jax.vmap(lambda z: model(z)[y] - model(z)[other])(images)
+    inputs = jax.vmap(lambda z: inputs_of(model, z))(images)
+    assert jnp.all((inputs >= low[None]) & (inputs <= high[None]))
+    bound = jax.jit(
+        lambda low, high, slope: proven(model, ball, x, y, other, eps, low, high, size, slope)
+    )
+    tightest = -jnp.inf
+    for _ in range(30):
+        # A domain around a real image, and slopes that no rule would choose.
+        at = inputs[jax.random.randint(getkey(), (), 0, len(images))]
+        reach = jax.random.uniform(getkey(), at.shape) * (high - low)
+        cut = jax.random.bernoulli(getkey(), 0.3, at.shape)
+        least = jnp.where(cut, jnp.maximum(low, at - reach), low)
+        most = jnp.where(cut, jnp.minimum(high, at + reach), high)
+        slope = first_slopes(model, y, other, least, most)
+        slope = slope + 0.3 * jax.random.normal(getkey(), slope.shape)
+        within = jnp.all((inputs >= least[None]) & (inputs <= most[None]), axis=1)
+        lowest = jnp.min(jnp.where(within, margins, jnp.inf))
+        found = bound(least, most, slope)
+        assert found <= lowest
+        tightest = jnp.maximum(tightest, found - lowest)
+    assert tightest > -100  # they say something
+
+
+@pytest.mark.parametrize("activation", CURVES)
+def test_the_search_and_the_proof_agree_on_the_bound(activation, getkey):
+    model, ball, x, y, other, eps, low, high, size, row, offset = problem(getkey, activation)
+    asked = _Problem(model, ball, row, offset, x, eps)
+    slope = first_slopes(model, y, other, low, high)
+    for _ in range(5):
+        mine = asked.minimise(low, high, slope).bound
+        theirs = proven(model, ball, x, y, other, eps, low, high, size, slope)
+        assert mine == pytest.approx(float(theirs), abs=2e-3)
+        assert theirs <= mine + 1e-5
+        slope = slope + 0.05 * jax.random.normal(getkey(), slope.shape)
+    first = first_slopes(model, y, other, low, high)
+    crown = CERTIFIERS["crown-linf"](model, x, y, eps=eps)
+    others = [
+        proven(model, ball, x, y, jnp.asarray(c, jnp.int32), eps, low, high, size,
+               first_slopes(model, y, jnp.asarray(c, jnp.int32), low, high))
+        for c in range(3) if c != int(y)
+    ]  # fmt: skip
+    assert min(map(float, others)) == pytest.approx(float(crown), abs=1e-4)
+    assert jnp.all(jnp.isfinite(first))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "softplus"])
+def test_the_ascent_is_the_slope_of_the_bound(activation, getkey):
+    """Against differences in float64; the bound has kinks, so most directions have to agree."""
+    with jax.enable_x64(True):
+        model, ball, x, y, other, eps, low, high, _, row, offset = problem(getkey, activation)
+        wide = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
+        asked = _Problem(wide(model), ball, *(wide(a) for a in (row, offset, x, eps)))
+        low, high = wide(low), wide(high)
+        slope = first_slopes(wide(model), y, other, low, high)
+        slope = slope + 0.02 * jax.random.normal(getkey(), slope.shape, jnp.float64)
+        value = lambda s: asked.minimise(low, high, s).bound
+        rise, margin = asked.ascent(slope, asked.minimise(low, high, slope))
+        agree = 0
+        for at in range(slope.size):
+            step = 1e-7 * (jnp.arange(slope.size) == at)
+            numeric = (value(slope + step) - value(slope - step)) / 2e-7
+            agree += bool(jnp.abs(numeric - rise[at]) <= 1e-5 * (1 + jnp.abs(rise[at])))
+        assert agree >= 0.9 * slope.size
+        image = asked.minimise(low, high, slope).image
+        logits = wide(model)(image)
+        assert margin == pytest.approx(float(logits[y] - logits[other]), abs=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_looseness_adds_up_to_the_gap(activation, getkey):
+    model, ball, x, y, other, eps, low, high, _, row, offset = problem(getkey, activation)
+    asked = _Problem(model, ball, row, offset, x, eps)
+    solved = asked.minimise(low, high, first_slopes(model, y, other, low, high))
+    loose, point = asked.looseness(CURVES[activation], solved, low, high)
+    logits = model(solved.image)
+    gap = logits[y] - logits[other] - solved.bound
+    assert jnp.all(loose >= -1e-5)
+    assert float(jnp.sum(loose)) == pytest.approx(float(gap), rel=1e-3, abs=1e-4)
+    split = loose > 0
+    assert jnp.all(~split | ((point > low) & (point < high)))
+
+
+def decide(model, images, labels, eps, norm="linf", **budget):
+    part = Part(images, labels, np.arange(len(labels)))
+    work = BranchAndBound(SEARCHES[norm], model, part, eps, batch=32)
+    for _ in work.run(Budget(**{"seconds": 120.0} | budget)):
+        pass
+    return work
+
+
+def test_verdicts_are_those_of_integer_programming(getkey):
+    model = network(getkey(), sizes=(6, 8, 8, 3), activation="relu")
+    images = grey_images(getkey(), 12, pixels=6)
+    labels, eps = predicted(model, images), 0.12
+    work = decide(model, images, labels, eps)
+    assert not work.open.any()
+    exact = np.array(
+        [
+            exact_margin(model, x, int(y), eps=eps)
+            for x, y in zip(to_float(images), labels, strict=True)
+        ]
+    )
+    assert 0 < work.certified.sum() < 12
+    assert np.all(exact[work.certified] > 0)
+    assert np.all(exact[list(work.found)] <= 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("activation", "norm"), [("tanh", "linf"), ("tanh", "l2"), ("elu", "linf")]
+)
+def test_every_image_is_decided_and_what_is_found_is_wrong(activation, norm, getkey):
+    model = network(getkey(), sizes=(16, 10, 10, 4), activation=activation, gain=2.0)
+    images = grey_images(getkey(), 16, pixels=16)
+    labels, eps = predicted(model, images), {"linf": 0.06, "l2": 0.15}[norm]
+    work = decide(model, images, labels, eps, norm)
+    assert not work.open.any()
+    assert work.found
+    assert work.certified.any()
+    for place, found in work.found.items():
+        margin, _ = judge_batch(model, found.witness, labels[[place]])
+        clean = to_float(images[[place]])
+        assert margin[0] <= 0
+        assert sizes(norm, clean, found.witness)[0] <= eps
+    # More than plain bounds prove, or the case shows nothing.
+    crown = jax.vmap(lambda x, y: CERTIFIERS[f"crown-{norm}"](model, x, y, eps=jnp.asarray(eps)))(
+        to_float(images), labels.astype(np.int32)
+    )
+    assert work.certified.sum() > np.sum(np.asarray(crown) > 0)
+
+
+def test_a_lie_about_a_half_is_caught(getkey, monkeypatch):
+    """Where both halves leave out a part of the ball, images get certified that are broken."""
+    model = network(getkey(), sizes=(16, 10, 10, 4), gain=2.0)
+    images = grey_images(getkey(), 16, pixels=16)
+    labels, eps = predicted(model, images), 0.06
+    honest = decide(model, images, labels, eps)
+    monkeypatch.setattr(BranchAndBound, "_ends", lambda self, d, dtype: (
+        np.maximum(self.low[d.image], d.low + 0.3).astype(dtype),
+        np.minimum(self.high[d.image], d.high - 0.3).astype(dtype),
+    ))  # fmt: skip
+    lying = decide(model, images, labels, eps)
+    assert (lying.certified & ~honest.certified).any()
+
+
+def test_a_budget_stops_and_what_was_decided_stays(getkey):
+    model = network(getkey(), sizes=(16, 10, 10, 4), gain=2.0)
+    images = grey_images(getkey(), 16, pixels=16)
+    labels = predicted(model, images)
+    full = decide(model, images, labels, 0.06)
+    short = decide(model, images, labels, 0.06, domains=3)
+    assert short.open.any()
+    assert np.all(short.spent <= 3 + 32)
+    assert not np.any(short.certified & ~full.certified)
+    part = Part(images, labels, np.arange(16))
+    work = BranchAndBound(SEARCHES["linf"], model, part, 0.06, batch=32)
+    assert list(work.run(Budget(seconds=0.0))) == []
+    assert work.open.all()
+
+
+def test_programs_are_compiled_once_whatever_is_left(getkey):
+    from robust_mnist.clock import stopwatch
+
+    model = network(getkey(), sizes=(16, 10, 10, 4), gain=2.0)
+    images = grey_images(getkey(), 16, pixels=16)
+    labels = predicted(model, images)
+    decide(model, images, labels, 0.06)
+    with stopwatch() as elapsed:
+        decide(model, images[:5], labels[:5], 0.05)
+    assert elapsed.compilations == 0
+
+
+def test_a_frontier_gives_back_what_it_was_given():
+    rng = np.random.default_rng(0)
+    make = lambda count: Domains(
+        rng.integers(0, 5, count).astype(np.int32), rng.integers(0, 9, count).astype(np.int32),
+        *(rng.normal(size=(count, 3)).astype(np.float32) for _ in range(3)),
+        rng.normal(size=count).astype(np.float32),
+    )  # fmt: skip
+    key = lambda domains: sorted(domains.bound.tolist())
+    first = make(7)
+    pool, held = Frontier(first), key(first)
+    for size in (3, 2000, 1, 40):
+        more = make(size)
+        pool.push(more)
+        held = sorted(held + key(more))
+        out = pool.pop(11, np.zeros(5, np.int64))
+        for value in out.bound.tolist():
+            held.remove(value)
+        assert key(pool.all()) == held
+    gone = np.array([True, False, False, True, False])
+    pool.drop(gone)
+    assert not gone[pool.all().image].any()
+    # Of images that took little, the nearest to done; the others wait.
+    pool = Frontier(make(50))
+    out = pool.pop(5, np.array([0, 10_000, 10_000, 10_000, 10_000]))
+    mine = np.flatnonzero(out.image == 0)
+    assert len(mine) == min(5, np.sum(np.concatenate([out.image, pool.all().image]) == 0))
+    assert np.all(np.diff(out.bound[mine]) <= 0)
+
+
+def test_a_search_takes_a_step_and_tries_a_neuron():
+    for wrong in ({"steps": 0}, {"candidates": 0}):
+        with pytest.raises(ValueError, match="at least one step and tries at least one neuron"):
+            Search(Linf(), **wrong)
+
+
+def test_searches_cover_their_norm():
+    for (name, search), activation in itertools.product(SEARCHES.items(), CURVES):
+        assert search.ball.name == name
+        assert activation in CERTIFIERS[f"crown-{name}"].activations
