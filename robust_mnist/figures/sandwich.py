@@ -111,9 +111,9 @@ CHART = Chart(
     "attacks prove that it is not above the upper one, certificates that it is not below the lower "
     "one. What is shaded between them is open, and its area is the gap: the mean over all images "
     "and networks of the length of the interval that is left for the robust radius, up to the "
-    "largest eps that was tried, with its 95 % interval over the images. A diamond with the word exact "
-    "stands where no image of any network is open. The band of a curve reaches from the lowest to "
-    "the highest network.",
+    "largest eps that was tried, with its 95 % interval over the images. A diamond with the word "
+    "exact stands where no image of any network is open. The band of a curve reaches from the "
+    "lowest to the highest network.",
     limits="The gap is what these methods left open and no property of the network: a stronger "
     "attack and a tighter certificate both make it smaller. Exact is said of these test images; "
     "the band still tells how far others may be from them.",

@@ -24,9 +24,8 @@ class Closed:
         attacked: How many of them are broken or wrong from the start.
         open: How many are left.
         domains: Parts of balls that were bounded.
-        seconds: What it took, compilation apart.
+        seconds: What it took with the attacks and certifiers before it, compilation apart.
         compiling: Seconds of compilation.
-        rate: Domains per second.
         per_image: Domains and seconds: the mean over all images, and what is known of single ones.
     """
 
@@ -40,7 +39,6 @@ class Closed:
     domains: str
     seconds: str
     compiling: str
-    rate: str
     per_image: list[tuple[str, str]]
 
 
@@ -50,16 +48,14 @@ def closed(records: Records) -> list[Closed]:
 
 
 def _row(entry: Mapping[str, Any]) -> Closed:
-    domains, seconds = entry["domains"], entry["seconds"]
     count = {name: f"{entry[name]:,}" for name in ("images", "certified", "attacked", "open")}
     return Closed(
         norm=NORMS.get(entry["norm"], entry["norm"]),
         eps=f"{entry['eps']:g}",
         seed=str(entry["seed"]),
-        domains=f"{domains:,}",
-        seconds=f"{seconds:,.1f}",
+        domains=f"{entry['domains']:,}",
+        seconds=f"{entry['seconds']:,.1f}",
         compiling=f"{entry['compile_seconds']:,.1f}",
-        rate=f"{domains / seconds:,.0f}" if seconds else "-",
         per_image=[
             (f"{entry[name] / entry['images']:,.3g}", _quantiles(entry, name))
             for name in ("domains", "seconds")
