@@ -271,16 +271,16 @@ def test_a_thumbnail_holds_every_pixel():
 
 
 def test_time_and_domains_are_shown_where_a_radius_was_closed(closed):
-    kept = [{"domains": n, "seconds": n / 10} for n in range(1, 21)]
+    kept = [{"domains": n, "seconds": n / 10} for n in [*range(1, 20), 2000]]
     entries = [CLOSED, CLOSED | {"eps": 0.03, "open": 0, "per_image": kept}]
     records = dataclasses.replace(closed, info=closed.info | {"closed": entries})
     first, second = _closed.closed(records)
     assert (first.domains, first.seconds, first.open) == ("1,234", "2.0", "1")
     assert first.per_image == [("24.7", ""), ("0.04", "")]
-    assert [quantiles for _, quantiles in second.per_image] == ["10 / 19 / 20", "1 / 1.9 / 2"]
+    assert [quantiles for _, quantiles in second.per_image] == ["10 / 19 / 2,000", "1 / 1.9 / 200"]
     page = page_of(records)
     check_standing_alone(page)
-    assert "Linf 0.03 0 50 30 19 0 exact 1,234 2.0 7.5 24.7 10 / 19 / 20" in page.text
+    assert "Linf 0.03 0 50 30 19 0 exact 1,234 2.0 7.5 24.7 10 / 19 / 2,000" in page.text
     # The radius closed last is the one whose open images are listed.
     assert "pen at eps 0.03" in page.text
     by_name = dataclasses.replace(records, info=records.info | {"closed": dict(enumerate(entries))})

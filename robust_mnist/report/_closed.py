@@ -57,7 +57,7 @@ def _row(entry: Mapping[str, Any]) -> Closed:
         seconds=f"{entry['seconds']:,.1f}",
         compiling=f"{entry['compile_seconds']:,.1f}",
         per_image=[
-            (f"{entry[name] / entry['images']:,.3g}", _quantiles(entry, name))
+            (_number(entry[name] / entry["images"]), _quantiles(entry, name))
             for name in ("domains", "seconds")
         ],
         **count,
@@ -70,4 +70,8 @@ def _quantiles(entry: Mapping[str, Any], name: str) -> str:
     if not values:
         return ""
     levels = np.quantile(values, [0.5, 0.95, 1.0], method="inverted_cdf")
-    return " / ".join(f"{float(level):,.3g}" for level in levels)
+    return " / ".join(_number(float(level)) for level in levels)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
