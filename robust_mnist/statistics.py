@@ -123,6 +123,42 @@ def paired_bootstrap(
     return float(low), float(high)
 
 
+def mean_interval(
+    values: Float[np.ndarray, " images"], *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the mean of what each image has, also where most have nothing and few have much.
+
+    Student's interval misses too low there: with one open image in fifty, one time in seven instead
+    of one in twenty. A cubic transformation takes the skewness out of the statistic first.
+
+    Args:
+        values: One per image; with a single image, or all equal, there is no width to infer.
+        confidence: Coverage, in (0, 1).
+
+    Returns:
+        Lower and upper end; where no value is negative, the lower may still be.
+
+    Reference:
+        Hall, "On the removal of skewness by transformation", Journal of the Royal Statistical
+        Society B, 1992.
+    """
+    mean, n = float(np.mean(values)), values.size
+    if np.all(values == values[0]):
+        return mean, mean
+    scale = float(np.std(values, ddof=1))
+    skewness = float(np.mean(((values - mean) / np.std(values)) ** 3)) / math.sqrt(n)
+
+    def back(quantile: float) -> float:
+        if abs(skewness) < 1e-9:
+            return quantile
+        cubed = 1 + skewness * quantile - skewness**2 / 6
+        return 3 / skewness * (float(np.cbrt(cubed)) - 1)
+
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    error = scale / math.sqrt(n)
+    return mean - error * back(z), mean - error * back(-z)
+
+
 def exceeds(count: int, images: int, share: float, *, confidence: float = 0.99) -> bool:
     """Whether so many images say that the share behind them is above `share`.
 

@@ -22,6 +22,7 @@ from robust_mnist.figures import (
     peak_share,
     predictions,
     robust_accuracy,
+    sandwich,
     speedup,
     step_grid,
     step_size,
@@ -34,6 +35,7 @@ from robust_mnist.figures._chart import (
     TimingChart as TimingChart,
 )
 from robust_mnist.figures._curves import swept as swept
+from robust_mnist.figures._images import thumbnail as thumbnail
 from robust_mnist.figures._paired import (
     differences as differences,
     shared_grid as shared_grid,
@@ -51,6 +53,7 @@ from robust_mnist.figures.training import training_curves as training_curves
 # Of one run, in the order of the page.
 FIGURES: dict[str, Chart] = {
     "robust_accuracy": robust_accuracy.CHART,
+    "sandwich": sandwich.CHART,
     "step_size": step_size.CHART,
     "training": training.CHART,
     "lab_attack": lab_attack.CHART,

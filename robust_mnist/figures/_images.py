@@ -1,9 +1,11 @@
 """Single images and their bar charts of probabilities, as several figures show them."""
 
+import io
+
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, UInt8
 from matplotlib.axes import Axes
-from matplotlib.image import AxesImage
+from matplotlib.image import AxesImage, imsave
 
 from robust_mnist.figures import _style
 
@@ -83,3 +85,13 @@ def verdict(probabilities: Float[np.ndarray, " classes"], label: int) -> str:
     if predicted == label:
         return f"{label} {MARKS[True]}"
     return f"{label} {MARKS[False]} {predicted}"
+
+
+def thumbnail(image: UInt8[np.ndarray, " pixels"]) -> bytes:
+    """A flattened square image of 0 to 255 as PNG, pixel by pixel."""
+    side = round(image.size**0.5)
+    stream = io.BytesIO()
+    # A colour map would shift some grey levels by one.
+    colors = np.repeat(image.reshape(side, side, 1), 3, axis=2)
+    imsave(stream, colors, format="png", metadata={"Software": None})  # type: ignore[dict-item]
+    return stream.getvalue()

@@ -4,7 +4,16 @@ from typing import Any
 
 from robust_mnist import figures, statistics
 from robust_mnist.records import Records
-from robust_mnist.report import _attacks, _commands, _facts, _page, _readings, _trust
+from robust_mnist.report import (
+    _attacks,
+    _certificates,
+    _closed,
+    _commands,
+    _facts,
+    _page,
+    _readings,
+    _trust,
+)
 
 
 def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
@@ -29,10 +38,13 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         model=records.info["model_name"],
         tiles=tiles(records),
         first=plates.pop("robust_accuracy"),
+        second=plates.pop("sandwich"),
         plates=list(plates.values()),
         tables=_tables(records),
         warnings=_attacks.warnings(records),
         attacks=_attacks.summaries(records),
+        certificates=_certificates.summaries(records),
+        closed=_closed.closed(records),
         audit=audit,
         trust=_trust.trust_line(audit),
         verdict_of=_trust.verdict_of,
@@ -73,12 +85,13 @@ def tiles(records: Records) -> list[dict[str, str]]:
                 f"and {training['compile_seconds']:.1f} s of compilation apart",
             }
         )
+    exact = _certificates.exact(records)
     for table in _readings.tables(records):
-        found += _table_tiles(table)
+        found += _table_tiles(table, exact[table.norm])
     return found
 
 
-def _table_tiles(table: _readings.AccuracyTable) -> list[dict[str, str]]:
+def _table_tiles(table: _readings.AccuracyTable, exact: list[float]) -> list[dict[str, str]]:
     chosen = table.at(_readings.headline_eps(table))
     norm, found = figures.NORMS[table.norm], []
     for eps, row in zip(chosen.eps, chosen.cells, strict=True):
@@ -86,6 +99,7 @@ def _table_tiles(table: _readings.AccuracyTable) -> list[dict[str, str]]:
         proved = row[-1] if chosen.methods[-1].startswith(_readings.MERGED["certified"]) else None
         if worst:
             extra = f"; certified {proved.value}" if proved else ""
+            extra = "; exact: no image is open" if eps in exact else extra
             found.append(_tile(f"Robust, {norm} eps {eps:g}", worst, extra))
     return found
 
@@ -101,11 +115,13 @@ def _tile(name: str, reading: _readings.Reading, extra: str = "") -> dict[str, s
 
 
 def _tables(records: Records) -> list[dict[str, Any]]:
+    exact = _certificates.exact(records)
     return [
         {
             "norm": figures.NORMS[table.norm],
             "methods": table.methods,
             "rows": list(zip(table.eps, table.cells, strict=True)),
+            "exact": exact[table.norm],
             "images": table.images(),
             "networks": len(records.seeds),
             "band": f"{100 * statistics.band_half_width(table.images()):.2f}",
