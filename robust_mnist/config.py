@@ -316,7 +316,7 @@ class Run:
     run: Annotated[str | None, _FOLDER] = None
     """An existing run: its settings are taken from there, and what it lacks is made."""
     resume: bool = False
-    """Continue from the checkpoint, or from the beginning if there is none; so does leaving it out."""
+    """Continue from the checkpoint, or from the beginning if there is none; the default as well."""
     overwrite: bool = False
     """Replace the run that stands in the output folder."""
     publish: bool = False
@@ -337,7 +337,7 @@ class Train:
     run: Annotated[str | None, _FOLDER] = None
     """An existing run: its settings are taken from there, and what it lacks is made."""
     resume: bool = False
-    """Continue from the checkpoint, or from the beginning if there is none; so does leaving it out."""
+    """Continue from the checkpoint, or from the beginning if there is none; the default as well."""
     overwrite: bool = False
     """Replace the run that stands in the output folder."""
     output: Output = Output()
