@@ -142,7 +142,9 @@ _WORDINGS = (
      r"\1 takes a whole number, got \2"),
     (r"^Error parsing (\S+): could not convert string to float: (.*)$",
      r"\1 takes a number, got \2"),
-    (r"^Missing value for argument '(\S+)'\. Expected 1 values$", r"\1 needs a value"),
+    # Early releases of tyro show the flag as Python does: ('--seeds',).
+    (r"^Missing value for argument '(?:\(')?(\S+?)(?:',\))?'\. Expected 1 values$",
+     r"\1 needs a value"),
 )  # fmt: skip
 _CHOICE = re.compile(r"^invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)$")
 

@@ -333,7 +333,7 @@ class Run:
     run: Annotated[str | None, _FOLDER] = None
     """An existing run: its settings are taken from there, and what it lacks is made."""
     resume: bool = False
-    """Continue a run, and refuse to start one; without this flag, either is done."""
+    """Continue from the checkpoint, or from the beginning if there is none; the default as well."""
     overwrite: bool = False
     """Replace the run that stands in the output folder."""
     publish: bool = False
@@ -354,7 +354,7 @@ class Train:
     run: Annotated[str | None, _FOLDER] = None
     """An existing run: its settings are taken from there, and what it lacks is made."""
     resume: bool = False
-    """Continue a run, and refuse to start one; without this flag, either is done."""
+    """Continue from the checkpoint, or from the beginning if there is none; the default as well."""
     overwrite: bool = False
     """Replace the run that stands in the output folder."""
     output: Output = Output()

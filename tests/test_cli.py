@@ -551,13 +551,16 @@ def test_the_recorded_command_gives_back_the_very_same_settings(eps):
 # --- resume -------------------------------------------------------------------------------------
 
 
-def test_resume_refuses_to_start_a_run_and_continues_one(run, small_npz, finished, tmp_path):
-    words = ["train", "--data", small_npz, *TINY, "--quiet", "--resume", "--out"]
-    assert "--resume continues a run, and new holds none" in complaint(run(*words, "new"))
-    assert not (tmp_path / "new").exists()
-    shutil.copytree(finished, "old")
-    assert run(*words, "old")[0] == 0
-    assert "give one of them" in complaint(run(*words, "old", "--overwrite"))
+def test_resume_starts_from_the_beginning_or_finds_nothing_to_do(run, small_npz, tmp_path):
+    words = ["train", "--data", small_npz, *TINY, "--resume", "--out", "new"]
+    code, _, err = run(*words)
+    assert code == 0, err
+    weights = tmp_path / "new" / "model" / "seed-0.safetensors"
+    before = weights.stat().st_mtime_ns
+    code, _, err = run(*words)
+    assert (code, err) == (0, "nothing left to do: new is trained\n")
+    assert weights.stat().st_mtime_ns == before
+    assert "give one of them" in complaint(run(*words, "--overwrite"))
 
 
 # --- trust --------------------------------------------------------------------------------------

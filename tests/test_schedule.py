@@ -201,6 +201,17 @@ def test_single_methods_speak_of_the_control_sample_and_the_worst_case_of_all(
 
 
 @pytest.mark.usefixtures("small")
+def test_progress_of_a_method_speaks_of_the_images_it_ran_on(tmp_path, model, right, capsys):
+    job = task(tmp_path, right)
+    sweep_run(job, {0: model}, Console(every=0))
+    told = [line for line in capsys.readouterr().err.splitlines() if "standing" in line]
+    chosen = ~np.isnan(job.folder.arrays("radii")["upper/linf/fmn100-linf"])
+    assert told
+    assert 0 < chosen.sum() < len(chosen)
+    assert all(f"% of {chosen.sum()} still standing" in line for line in told)
+
+
+@pytest.mark.usefixtures("small")
 def test_a_schedule_cut_short_goes_on_where_it_was(tmp_path, model, right, monkeypatch):
     from robust_mnist.sweep import _sweep
 

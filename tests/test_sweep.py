@@ -154,7 +154,7 @@ def test_progress_tells_what_was_measured_and_what_was_there_already(
         if "ibp-linf" in line:
             assert line.endswith(f"ibp-linf: median radius {np.median(proofs.clip(0)):.4g}")
         else:
-            assert line.endswith("still standing")
+            assert line.endswith(f" of {len(part.labels)} still standing")
 
 
 def test_several_seeds_are_the_single_ones_side_by_side(tmp_path, networks, part):

@@ -53,8 +53,9 @@ def summarise(
     for key, group in each.groupby(list(KEY), sort=False):
         row = dict(zip(KEY, key, strict=True)) | {"runs": len(group), "failure": ""}
         for column in COLUMNS:
-            row[column] = group[column].median()
-            row[f"{column}_low"], row[f"{column}_high"] = group[column].min(), group[column].max()
+            known = group[column].dropna()  # pandas 2 warns of a median of nothing but NaN
+            row[column] = known.median()
+            row[f"{column}_low"], row[f"{column}_high"] = known.min(), known.max()
         rows.append(row | {name: group[name].iloc[0] for name in (*FACTS, "accuracy")})
     told = {(row["side"], row["attack"]) for row in rows}
     for who, why in failures.items():

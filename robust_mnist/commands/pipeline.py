@@ -115,10 +115,6 @@ class Job:
         settings, folder = open_run(
             command.train, run=command.run, out=command.out, overwrite=command.overwrite
         )
-        if command.resume and not folder.exists:
-            raise InputError(
-                f"--resume continues a run, and {folder.path} holds none; leave it out to start one"
-            )
         return cls(settings, folder, command.output, overwrite=command.overwrite)
 
     @property

@@ -160,8 +160,9 @@ class _Network:
             elif eps == np.inf:
                 yield 1, f"{method}: median radius {np.nanmedian(cell['own']):.4g}"
             else:
-                standing = bounds.radii.attacked_accuracy(np.array([eps]))[0]
-                yield 1, f"{method} at {eps:g}: {standing:.2%} still standing"
+                ran = ~np.isnan(cell["own"])
+                standing = np.mean(bounds.radii.upper[ran] > eps)
+                yield 1, f"{method} at {eps:g}: {standing:.2%} of {ran.sum():,} still standing"
         for norm, method in self.stages:
             yield from self._stage(self.bounds[norm], method)
         for norm, bounds in self.bounds.items():
