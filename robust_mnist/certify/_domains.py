@@ -75,12 +75,15 @@ class Search(eqx.Module):
         rate: Length of the first, as a share of the range of slopes that the activation has in the
             neuron's interval; it falls to a tenth.
         candidates: Neurons that are split on trial, those that make the bound loosest.
+        floor: Added to that range: where an activation is straight, the constraints that cut the
+            ball up still move the slope.
     """
 
     ball: AbstractBall
     steps: int = eqx.field(static=True, default=32)
-    rate: float = 0.05
+    rate: float = 0.1
     candidates: int = eqx.field(static=True, default=8)
+    floor: float = 0.1
 
     def __check_init__(self) -> None:
         if self.steps < 1 or self.candidates < 1:
@@ -123,8 +126,7 @@ class Search(eqx.Module):
         curve = CURVES[model.activation]
         ends = jnp.stack([low, high, jnp.clip(jnp.zeros_like(low), low, high)])
         found = curve.slope(ends)
-        # A little where an activation is straight: there constraints alone move the slope.
-        scale = jnp.max(found, axis=0) - jnp.min(found, axis=0) + 0.02
+        scale = jnp.max(found, axis=0) - jnp.min(found, axis=0) + self.floor
 
         def step(state: Any, at: Array) -> tuple[Any, None]:
             slope, mean, square, best, held, margin, image = state
