@@ -60,7 +60,7 @@ def test_no_slope_is_steeper_than_it_is_said_to_be():
 
 
 def test_bounds_match_a_network_worked_by_hand():
-    """margin = 3 relu(2x - 1) + 0.1: at 0.5 it falls by up to 6 per unit, at 0.4 the unit is off."""
+    """margin = 3 relu(2x - 1) + 0.1 falls by up to 6 per unit at 0.5, and not at all at 0.4."""
     layers = (
         Dense(jnp.array([[2.0]]), jnp.array([-1.0])),
         Dense(jnp.array([[3.0], [0.0]]), jnp.array([0.1, 0.0])),

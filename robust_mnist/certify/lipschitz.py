@@ -25,6 +25,7 @@ STEEPEST: dict[str, float] = {
     "elu": 1.0,
     "softplus": 1.0,
     "leaky-relu": 1.0,
+    "abs": 1.0,
 }
 Layer = Float[Array, " _"]  # a number for each neuron of a layer
 Slopes = tuple[Layer, Layer]  # least and most
