@@ -11,6 +11,10 @@ from robust_mnist.certify.lipschitz import (
     GlobalLipschitz as GlobalLipschitz,
     LocalLipschitz as LocalLipschitz,
 )
+from robust_mnist.certify.smoothing import (
+    AbstractSmoothing as AbstractSmoothing,
+    Gaussian as Gaussian,
+)
 from robust_mnist.plugins import with_plugins
 from robust_mnist.threat import L1, L2, Linf
 

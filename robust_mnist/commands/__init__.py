@@ -13,6 +13,7 @@ _HANDLERS = {
     config.Train: ("pipeline", "train"),
     config.Sweep: ("pipeline", "sweep"),
     config.Certify: ("certify", "certify"),
+    config.Smooth: ("smooth", "smooth"),
     config.Report: ("pages", "report"),
     config.Audit: ("trust", "audit"),
     config.Selftest: ("trust", "selftest"),

@@ -38,7 +38,7 @@ def _of_file(command: config.Certify) -> Result:
     dataset = data.load(command.data, quiet=command.output.quiet)
     ids = np.arange(len(dataset.test_labels))
     part = Part(dataset.test_images, dataset.test_labels, ids)
-    _check(model, command.model, part)
+    check_network(model, command.model, part)
     bounds = Bounds.clean(model, part, command.norm)
     console, key = Console(quiet=command.output.quiet), jax.random.key(command.attack_seed)
     tried = []
@@ -56,7 +56,7 @@ def _of_run(command: config.Certify) -> Result:
     networks = job.train()
     models: dict[int, MLP] = {}
     for seed, network in networks.items():
-        models[seed] = _check(network, str(folder.model(seed)), job.split.test)
+        models[seed] = check_network(network, str(folder.model(seed)), job.split.test)
     held = folder.info().get("sweep") or dataclasses.asdict(SweepSettings())
     plan = Plan({command.norm: ()}, (), {command.norm: (0.0, command.eps)})
     task = sweeping.Task(folder, job.split.test, plan, held["attack_seed"], job.about)
@@ -87,7 +87,7 @@ def _methods(command: config.Certify, activation: str) -> Sequence[str]:
     return [name for name in defaults if sweeping.applies(name, activation)]
 
 
-def _check(model: AbstractClassifier, name: str, part: Part) -> MLP:
+def check_network(model: AbstractClassifier, name: str, part: Part) -> MLP:
     """Refuse a network that no proof can be about."""
     if not isinstance(model, MLP):
         raise InputError(f"{name} must be an MLP to be certified, got {type(model).__name__}")

@@ -9,6 +9,7 @@ from robust_mnist.records._rows import (
     commit as commit,
     table as table,
 )
+from robust_mnist.records._smoothed import Smoothed as Smoothed
 from robust_mnist.records._timings import (
     TIMINGS_SCHEMA as TIMINGS_SCHEMA,
     Timing as Timing,
