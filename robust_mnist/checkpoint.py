@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 
 from robust_mnist import files
 from robust_mnist.errors import InputError
-from robust_mnist.models import MLP, MODELS, AbstractClassifier
+from robust_mnist.models import MLP, MODELS, AbstractClassifier, kept
 from robust_mnist.models.mlp import Dense
 
 
@@ -89,7 +89,9 @@ def load_model(path: str | os.PathLike[str]) -> AbstractClassifier:
     try:
         model = MODELS[metadata["model"]]
         sizes, activation = tuple(metadata["sizes"]), metadata["activation"]
-        like = eqx.filter_eval_shape(model, sizes, activation, key=jax.random.key(0))
+        like = eqx.filter_eval_shape(
+            lambda key: kept(model(sizes, activation, key=key)), jax.random.key(0)
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not say which network it holds: {error}") from error
     return load(path, like)[0]

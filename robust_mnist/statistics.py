@@ -42,6 +42,28 @@ def wilson(correct: Counts, images: Counts, *, confidence: float = 0.95) -> tupl
     )
 
 
+def clopper_pearson(successes: Counts, trials: Counts, *, alpha: float) -> Values:
+    """Lower end of the exact one-sided confidence interval of a probability.
+
+    Args:
+        successes: Between 0 and `trials`.
+        trials: At least 1.
+        alpha: Probability, at most, that the end lies above the truth; in (0, 1).
+
+    Returns:
+        Ends in [0, 1); 0 where there was no success.
+
+    Reference:
+        Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of
+        the binomial", Biometrika, 1934.
+    """
+    from scipy import stats  # noqa: PLC0415 a second that training should not wait for
+
+    won, tried = np.asarray(successes), np.asarray(trials)
+    some = np.maximum(won, 1)
+    return np.where(won > 0, stats.beta.ppf(alpha, some, tried - some + 1), 0.0)
+
+
 def band_half_width(images: int, *, confidence: float = 0.95) -> float:
     """Half-width of a band that holds a whole survival curve at once.
 

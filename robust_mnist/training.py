@@ -24,7 +24,7 @@ from robust_mnist.config import TrainSettings, typed
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError, unknown
-from robust_mnist.models import MODELS, AbstractClassifier
+from robust_mnist.models import MODELS, AbstractClassifier, kept
 from robust_mnist.objectives import OBJECTIVES
 
 
@@ -325,7 +325,7 @@ class _Training:
         self._save()
         networks, rest = eqx.partition(self.state.model, eqx.is_array)
         models = [
-            eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], networks), rest)
+            kept(eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], networks), rest))
             for i in range(self.settings.seeds)
         ]
         steps = self.settings.epochs * (self.images.train.shape[0] // self.settings.batch_size)

@@ -9,6 +9,14 @@ from robust_mnist.certify._lines import CURVES as CURVES
 from robust_mnist.certify.alpha_crown import AlphaCROWN as AlphaCROWN
 from robust_mnist.certify.crown import CROWN as CROWN
 from robust_mnist.certify.ibp import IBP as IBP
+from robust_mnist.certify.lipschitz import (
+    GlobalLipschitz as GlobalLipschitz,
+    LocalLipschitz as LocalLipschitz,
+)
+from robust_mnist.certify.smoothing import (
+    AbstractSmoothing as AbstractSmoothing,
+    Gaussian as Gaussian,
+)
 from robust_mnist.plugins import with_plugins
 from robust_mnist.threat import L1, L2, Linf
 
@@ -23,6 +31,10 @@ CERTIFIERS: dict[str, AbstractCertifier] = with_plugins(
         "crown-l1": CROWN(L1()),
         "alpha-crown20-linf": AlphaCROWN(Linf(), steps=20),
         "alpha-crown20-l2": AlphaCROWN(L2(), steps=20),
+        "lipschitz-global-linf": GlobalLipschitz(Linf()),
+        "lipschitz-global-l2": GlobalLipschitz(L2()),
+        "lipschitz-local-linf": LocalLipschitz(Linf()),
+        "lipschitz-local-l2": LocalLipschitz(L2()),
     },
 )
 

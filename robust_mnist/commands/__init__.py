@@ -15,6 +15,7 @@ _HANDLERS = {
     config.Certify: ("certify", "certify"),
     config.Close: ("certify", "close"),
     config.Verify: ("verify", "verify"),
+    config.Smooth: ("smooth", "smooth"),
     config.Report: ("pages", "report"),
     config.Audit: ("trust", "audit"),
     config.Selftest: ("trust", "selftest"),

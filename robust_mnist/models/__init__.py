@@ -4,8 +4,13 @@ To add a model, write `models/<name>.py` with a class that takes `sizes`, `activ
 and name it in `MODELS`.
 """
 
-from robust_mnist.models._base import AbstractClassifier as AbstractClassifier
+from robust_mnist.models._base import (
+    AbstractClassifier as AbstractClassifier,
+    AbstractParametrised as AbstractParametrised,
+    kept as kept,
+)
 from robust_mnist.models.mlp import ACTIVATIONS as ACTIVATIONS, MLP as MLP
+from robust_mnist.models.orthonormal import Orthonormal as Orthonormal
 from robust_mnist.models.stochastic import (
     AbstractStochasticClassifier as AbstractStochasticClassifier,
     Expectation as Expectation,
@@ -13,9 +18,10 @@ from robust_mnist.models.stochastic import (
 from robust_mnist.plugins import with_plugins
 
 
-MODELS: dict[str, type[MLP]] = with_plugins(
+MODELS: dict[str, type[MLP] | type[Orthonormal]] = with_plugins(
     "models",
     {
         "mlp": MLP,
+        "orthonormal": Orthonormal,
     },
 )

@@ -17,3 +17,19 @@ class AbstractClassifier(eqx.Module):
     def probabilities(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
         """Softmax of the logits: each in [0, 1], their sum 1."""
         return jax.nn.softmax(self(x))
+
+
+class AbstractParametrised(AbstractClassifier):
+    """A classifier that is trained in other variables than those of the network it amounts to."""
+
+    @abc.abstractmethod
+    def network(self) -> AbstractClassifier:
+        """That network, which gives the same logits."""
+
+
+def kept(model: AbstractClassifier) -> AbstractClassifier:
+    """What is left of a model after its training: what is saved, attacked and certified.
+
+    Nothing then depends on how weights came about, and a file holds those that really multiply.
+    """
+    return model.network() if isinstance(model, AbstractParametrised) else model

@@ -21,6 +21,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": jax.nn.elu,
     "softplus": jax.nn.softplus,
     "leaky-relu": jax.nn.leaky_relu,
+    "abs": jnp.abs,
 }
 
 

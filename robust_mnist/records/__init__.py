@@ -11,6 +11,7 @@ from robust_mnist.records._rows import (
     table as table,
 )
 from robust_mnist.records._sandwich import Mean as Mean, Sandwich as Sandwich
+from robust_mnist.records._smoothed import Smoothed as Smoothed
 from robust_mnist.records._timings import (
     TIMINGS_SCHEMA as TIMINGS_SCHEMA,
     Timing as Timing,

@@ -31,7 +31,8 @@ class Row:
         method: Attack or certifier.
         kind: clean, step (accuracy at exactly that step), attacked (share whose closest wrong image
             by this method is farther than eps), worst (the same over all methods), certified,
-            training (clean accuracy of a part, measured when training ended).
+            training (clean accuracy of a part, measured when training ended), smoothed (certified
+            accuracy of the smoothed classifier, another one than the network).
         images: Number of images.
         correct: How many of them count as right.
         seconds: Time of the work behind the row, compilation apart.
@@ -47,7 +48,7 @@ class Row:
     eps: float | None
     step: float | None
     method: str
-    kind: Literal["clean", "step", "attacked", "worst", "certified", "training"]
+    kind: Literal["clean", "step", "attacked", "worst", "certified", "training", "smoothed"]
     images: int
     correct: int
     seconds: float | None
