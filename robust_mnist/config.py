@@ -187,7 +187,7 @@ class TrainSettings:
     activation: str = "tanh"
     """Hidden activation: tanh, relu, sigmoid, gelu, silu, elu, softplus, leaky-relu."""
     objective: str = "cross-entropy"
-    """What training minimises."""
+    """What training minimises: cross-entropy, adversarial-linf-0.1, interval-linf-0.1."""
     epochs: int = 500
     """Passes over the training images."""
     batch_size: int = 1000
