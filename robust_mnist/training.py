@@ -130,6 +130,25 @@ def initialise(settings: TrainSettings) -> State:
     return one(_keys(settings))
 
 
+def check(settings: TrainSettings) -> None:
+    """Refuse names that do not exist and networks that the objective cannot train.
+
+    Nothing is computed, so that this may come before data are read.
+
+    Raises:
+        InputError: One of them.
+    """
+
+    def loss() -> Float[Array, ""]:
+        model = jax.tree.map(
+            lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, initialise(settings).model
+        )
+        x, y, keys = jnp.zeros((1, 784)), jnp.zeros(1, jnp.int32), _keys(settings)[:1]
+        return _loss(settings, model, x, y, jnp.zeros((), jnp.int32), keys)
+
+    jax.eval_shape(loss)
+
+
 def _keys(settings: TrainSettings) -> Key[Array, " networks"]:
     seeds = jnp.arange(settings.seed, settings.seed + settings.seeds)
     return jax.vmap(jax.random.key)(seeds)
@@ -216,20 +235,27 @@ def _step(
     step: Int[Array, ""],
     images: Images,
 ) -> State:
-    objective, rule = OBJECTIVES[settings.objective], optimiser(settings)
     x, y = to_float(images.train[batch]), images.train_labels[batch]
-
-    @eqx.filter_grad
-    def gradient(model: AbstractClassifier) -> Float[Array, ""]:
-        if settings.precision == "bf16":
-            model = Rounded(model)
-        step_key = jax.random.fold_in(key, step)
-        keys = jax.vmap(lambda index: jax.random.fold_in(step_key, index))(batch)
-        loss = lambda x, y, k: objective(model, x, y, step=step, key=k)
-        return jnp.mean(jax.vmap(loss)(x, y, keys)) + objective.penalty(model, step=step)
-
-    updates, new = rule.update(gradient(state.model), state.optimiser)
+    step_key = jax.random.fold_in(key, step)
+    keys = jax.vmap(lambda index: jax.random.fold_in(step_key, index))(batch)
+    gradient = eqx.filter_grad(lambda model: _loss(settings, model, x, y, step, keys))
+    updates, new = optimiser(settings).update(gradient(state.model), state.optimiser)
     return State(eqx.apply_updates(state.model, updates), new)
+
+
+def _loss(
+    settings: TrainSettings,
+    model: AbstractClassifier,
+    x: Float[Array, "batch pixels"],
+    y: Int[Array, " batch"],
+    step: Int[Array, ""],
+    keys: Key[Array, " batch"],
+) -> Float[Array, ""]:
+    objective = OBJECTIVES[settings.objective]
+    if settings.precision == "bf16":
+        model = Rounded(model)
+    one = lambda x, y, key: objective(model, x, y, step=step, key=key)
+    return jnp.mean(jax.vmap(one)(x, y, keys)) + objective.penalty(model, step=step)
 
 
 def _measure(model: AbstractClassifier, images: Images) -> dict[str, Array]:

@@ -107,6 +107,7 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         "fmn100-l0": FMN(L0()),
         "fab10-targeted-linf": FABT(Linf(), steps=10),
         "fab10-targeted-l2": FABT(L2(), steps=10),
+        "fab30-targeted-l2": FABT(L2(), steps=30),
         "fab100-targeted-linf": FABT(Linf()),
         "fab100-targeted-l2": FABT(L2()),
         "fab100-targeted-l1": FABT(L1()),

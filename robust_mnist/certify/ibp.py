@@ -37,6 +37,19 @@ class IBP(AbstractCertifier):
     def __call__(
         self, model: MLP, x: Float[Array, " pixels"], y: Int[Array, ""], *, eps: Float[Array, ""]
     ) -> Float[Array, ""]:
+        return worst(self.margins(model, x, y, eps=eps), y)
+
+    def margins(
+        self, model: MLP, x: Float[Array, " pixels"], y: Int[Array, ""], *, eps: Float[Array, ""]
+    ) -> Float[Array, " classes"]:
+        """Lower bounds on the true logit minus each; of the true class itself, 0 but for rounding.
+
+        Args:
+            model: As for the call.
+            x: The same.
+            y: The same.
+            eps: The same.
+        """
         act = ACTIVATIONS[model.activation]
         low, high = jnp.maximum(x - eps, 0.0), jnp.minimum(x + eps, 1.0)
         for layer in model.layers[:-1]:
@@ -45,4 +58,4 @@ class IBP(AbstractCertifier):
         # One row per wrong class: the difference is bounded, not the two logits apart.
         weight, bias = margin_rows(model, y)
         margins, _, _ = affine(weight, bias, low, high)
-        return worst(margins, y)
+        return margins

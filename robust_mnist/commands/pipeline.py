@@ -11,9 +11,6 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
-import jax
-
 from robust_mnist import (
     bench,
     checkpoint,
@@ -98,7 +95,7 @@ class Job:
         self.console = Console(quiet=output.quiet)
         self.worked = False  # whether anything was left to do
         # Names are checked before data are read, and data before a folder is touched.
-        jax.eval_shape(lambda: eqx.filter(training.initialise(settings), eqx.is_array))
+        training.check(settings)
         self.dataset = data.load(settings.data, quiet=output.quiet)
         self.split = data.split(self.dataset, settings.split)
         interrupts.check()

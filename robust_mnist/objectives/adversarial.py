@@ -1,0 +1,54 @@
+"""Training on images under attack."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from robust_mnist.attacks import AbstractBallAttack
+from robust_mnist.models import AbstractClassifier
+from robust_mnist.objectives._base import AbstractObjective
+from robust_mnist.objectives.cross_entropy import CrossEntropy
+
+
+class Adversarial(AbstractObjective):
+    """Another objective, on the image that an attack finds in a ball instead of the clean one.
+
+    The attack starts anew at each step, and its image counts as given: nothing is differentiated
+    through the search.
+
+    Reference:
+        Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
+
+    Attributes:
+        attack: What searches the ball; it should ascend the loss that `objective` descends.
+        eps: Radius in units of pixel intensity, at least 0.
+        objective: What is asked of the image found.
+    """
+
+    attack: AbstractBallAttack
+    eps: float
+    objective: AbstractObjective = CrossEntropy()
+
+    def __check_init__(self) -> None:
+        if not self.eps >= 0:
+            raise ValueError(f"adversarial training needs eps of at least 0, got {self.eps}")
+
+    def __call__(
+        self,
+        model: AbstractClassifier,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        *,
+        step: Int[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, ""]:
+        search, rest = jax.random.split(key)
+        # The network is held, not the image alone: no tangents are carried through the search.
+        hold = lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf
+        held = jax.tree.map(hold, model)
+        worst = self.attack(held, x, y, eps=jnp.asarray(self.eps, x.dtype), key=search)
+        return self.objective(model, worst, y, step=step, key=rest)
+
+    def penalty(self, model: AbstractClassifier, *, step: Int[Array, ""]) -> Float[Array, ""]:
+        return self.objective.penalty(model, step=step)
