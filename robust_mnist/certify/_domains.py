@@ -129,7 +129,7 @@ class Search(eqx.Module):
         scale = jnp.max(found, axis=0) - jnp.min(found, axis=0) + self.floor
 
         def step(state: Any, at: Array) -> tuple[Any, None]:
-            slope, mean, square, best, held, margin, image = state
+            slope, mean, square, best, held, margin, image, average = state
             solved = problem.minimise(low, high, slope)
             rise, reached = problem.ascent(slope, solved)
             better, closer = solved.bound > best, reached < margin
@@ -142,12 +142,14 @@ class Search(eqx.Module):
                 moved, mean, square,
                 jnp.where(better, solved.bound, best), jnp.where(better, slope, held),
                 jnp.where(closer, reached, margin), jnp.where(closer, solved.image, image),
+                0.9 * average + 0.1 * solved.image,
             ), None  # fmt: skip
 
         none, worst = jnp.zeros_like(start), jnp.full_like(eps, -jnp.inf)
-        state = (start, none, none, worst, start, -worst, x)
+        state = (start, none, none, worst, start, -worst, x, x)
         count = jnp.arange(self.steps, dtype=x.dtype)
-        (_, _, _, best, held, margin, image), _ = jax.lax.scan(step, state, count)
+        (_, _, _, best, held, *reached, average), _ = jax.lax.scan(step, state, count)
+        margin, image = problem.attack(average, *reached)
         split = self._split(problem, curve, low, high, held)
         return Explored(best, held, margin, image, *split)
 
@@ -221,6 +223,34 @@ class _Problem(eqx.Module):
             below = curve.value(solved.inputs[at]) + self.layers(slope)[at] * miss
             outputs = curve.value(exact)
         return jnp.concatenate(rises), self.row @ outputs + self.offset
+
+    def attack(self, start: Array, margin: Array, image: Array) -> tuple[Array, Array]:
+        """The lowest margin known and its image, after a few steps of Frank and Wolfe's method.
+
+        The minimisers that prove a bound lie at the ends of the ball. A wrong image between them is
+        near their average, which tends to the minimum over the domain as the bound does.
+        """
+
+        def value(z: Array) -> Array:
+            return self.row @ self.outputs(z) + self.offset
+
+        def step(state: Any, share: Array) -> tuple[Any, None]:
+            z, margin, image = state
+            reached, rise = jax.value_and_grad(value)(z)
+            closer = reached < margin
+            kept = jnp.where(closer, reached, margin), jnp.where(closer, z, image)
+            end = self.x + self.ball.ascend(self.x, -rise, self.eps)
+            return (z + share * (end - z), *kept), None
+
+        shares = jnp.asarray([0.5, 0.4, 0.3, 0.2, 0.0], start.dtype)
+        (_, margin, image), _ = jax.lax.scan(step, (start, margin, image), shares)
+        return margin, image
+
+    def outputs(self, z: Array) -> Array:
+        """Of the last hidden layer."""
+        for layer in self.model.layers[:-1]:
+            z = CURVES[self.model.activation].value(layer(z))
+        return z
 
     def looseness(
         self, curve: Curve, solved: _Minimised, low: Neurons, high: Neurons

@@ -167,8 +167,8 @@ class BranchAndBound:
         )
 
     def _attack(self, image: np.ndarray, explored: Any) -> None:
-        """Judge the images that the search thinks are wrong, the worst of each ball."""
-        for place in np.unique(image[explored.margin < 0]):
+        """Judge the images that the search thinks are wrong, the worst of each ball; a tie is wrong."""
+        for place in np.unique(image[explored.margin <= 0]):
             if not self.open[place]:
                 continue
             mine = np.flatnonzero(image == place)
