@@ -167,7 +167,7 @@ class BranchAndBound:
         )
 
     def _attack(self, image: np.ndarray, explored: Any) -> None:
-        """Judge the images that the search thinks are wrong, the worst of each ball; a tie is wrong."""
+        """Judge what the search thinks is wrong, ties included, the worst image of each ball."""
         for place in np.unique(image[explored.margin <= 0]):
             if not self.open[place]:
                 continue

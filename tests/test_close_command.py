@@ -1,0 +1,120 @@
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from test_certify_command import foreign  # noqa: F401 a fixture
+from test_cli import TINY, complaint, finished, run, small_npz  # noqa: F401 fixtures
+
+from robust_mnist.config import seconds
+from robust_mnist.errors import InputError
+from robust_mnist.records import Exact, RunFolder
+
+
+@pytest.fixture
+def closed(run, foreign, small_npz):  # noqa: F811
+    """A network from elsewhere, judged at a radius, and what was said of it."""
+    np.savez("net.npz", **foreign)
+    words = ["--model", "net.npz", "--data", small_npz, "--eps", "0.02", "--out", "net-0.02.npz"]
+    code, out, err = run("close", *words, "--quiet", "--json")
+    assert (code, err) == (0, "")
+    return words, json.loads(out)[0]
+
+
+def test_a_network_is_closed_kept_and_verified(run, closed, small_npz):  # noqa: F811
+    words, found = closed
+    assert found["open"] == 0
+    assert found["certified"] + found["attacked"] == found["images"] == 30
+    exact = Exact.read("net-0.02.npz")
+    assert np.sum(exact.radii.lower >= 0.02) == found["certified"] > 0
+    assert np.sum(exact.radii.upper <= 0.02) == found["attacked"] > 0
+    # The same command finds all of it in its file.
+    code, out, _ = run("close", *words, "--quiet")
+    assert (code, out.count("branch-and-bound")) == (0, 0)
+    assert f"exactly {found['certified'] / 30:.2%}" in out
+    check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
+    code, out, _ = run(*check, "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["replayed"] == told["witnesses"] == found["attacked"]
+    assert told["proven"] == told["certificates"] == found["certified"]
+
+
+def test_a_false_claim_is_noticed(run, closed, small_npz):  # noqa: F811, ARG001
+    import dataclasses
+
+    exact = Exact.read("net-0.02.npz")
+    check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
+    witness = exact.witness.copy()
+    witness[0] = 0.5
+    dataclasses.replace(exact, witness=witness).write("net-0.02.npz")
+    assert run(*check)[0] == 1
+    # Broken images that are said to be certified.
+    lower = np.where(exact.radii.upper <= 0.02, 0.02, exact.radii.lower)
+    radii = dataclasses.replace(exact.radii, lower=lower, upper=np.full(30, np.inf))
+    dataclasses.replace(exact, radii=radii, at=exact.at[:0], witness=exact.witness[:0]).write(
+        "net-0.02.npz"
+    )
+    code, out, _ = run(*check, "--budget", "20s", "--json")
+    told = json.loads(out)
+    assert told["proven"] < told["certificates"]
+    assert told["refuted"] > 0
+    assert code == 1
+
+
+def test_a_file_about_something_else_is_refused(run, closed, foreign, small_npz):  # noqa: F811
+    words, _ = closed
+    other = [word if word != "0.02" else "0.05" for word in words]
+    assert "is about eps 0.02, not 0.05" in complaint(run("close", *other, "--quiet"))
+    assert run("close", *other, "--overwrite", "--quiet")[0] == 0
+    np.savez("other.npz", **(foreign | {"layers.1.bias": np.ones(10)}))
+    check = ["verify", "net-0.02.npz", "--model", "other.npz", "--data", small_npz, "--quiet"]
+    assert "is about the network with sha256" in complaint(run(*check))
+    with open("net-0.02.npz", "wb") as stream:  # noqa: PTH123 as any program would
+        stream.write(b"PK no archive")
+    assert "cannot be read" in complaint(run(*check))
+
+
+def test_a_run_remembers_what_was_closed(run, finished, small_npz, tmp_path):  # noqa: F811, ARG001
+    shutil.copytree(finished, tmp_path / "mine")
+    code, out, err = run("close", "--run", "mine", "--eps", "0.004", "--quiet", "--json")
+    assert (code, err) == (0, "")
+    (found,) = json.loads(out)
+    folder = RunFolder(tmp_path / "mine")
+    (entry,) = folder.info()["closed"]
+    assert {key: entry[key] for key in ("certified", "attacked", "open")} == {
+        key: found[key] for key in ("certified", "attacked", "open")
+    }
+    assert np.sum(folder.arrays("radii")["lower/linf"] >= 0.004) == found["certified"]
+    assert run("report", "--run", "mine", "--quiet")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--budget", "0"], "--budget must be above 0, got 0"),
+        (["--budget", "soon"], "a time is written as 90s, 10min or 2h, got 'soon'"),
+        (["--domains", "-1"], "--domains must be at least 0, got -1"),
+        (["--norm", "l1"], "close acts in linf or l2, got l1"),
+        (["--activation", "gelu"], "close knows the activations"),
+        (["--run", "there"], "either --run or --model"),
+    ],
+)
+def test_a_wrong_request_is_one_line(run, foreign, small_npz, words, said):  # noqa: F811
+    np.savez("net.npz", **foreign)
+    given = ["--model", "net.npz", "--data", small_npz, *words, "--quiet"]
+    assert re.search(said, complaint(run("close", *given)))
+
+
+def test_times_are_read_as_they_are_written():
+    assert [seconds(text) for text in ("90s", "10min", "2h", "1.5", "3m")] == [
+        90,
+        600,
+        7200,
+        1.5,
+        180,
+    ]
+    for wrong in ("", "min", "1d", "nan", "inf", "1e999"):
+        with pytest.raises(InputError, match="written as 90s"):
+            seconds(wrong)
