@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from robust_mnist import checkpoint, config, data, sweep as sweeping
-from robust_mnist.certify import SEARCHES
+from robust_mnist.certify import CERTIFIERS, SEARCHES
 from robust_mnist.commands._programs import keep_programs
 from robust_mnist.commands._result import Result
 from robust_mnist.commands.certify import check_network
@@ -94,7 +94,7 @@ def _prove(command: config.Verify, model: MLP, part: Part, exact: Exact) -> Boun
     bounds = Bounds.clean(model, part, exact.radii.norm)
     methods = [
         name for name in CERTIFY[exact.radii.norm]
-        if "pgd" not in name and sweeping.applies(name, exact.activation)
+        if name in CERTIFIERS and sweeping.applies(name, exact.activation)
     ]  # fmt: skip
     work = sweeping.settle_at(
         model, part, bounds, methods, exact.eps, jax.random.key(0),

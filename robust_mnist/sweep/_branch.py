@@ -67,7 +67,7 @@ class BranchAndBound:
         search: How a domain is explored.
         model: Network with an activation among the search's.
         part: The images to decide.
-        eps: Radius of each, above 0.
+        eps: Radius, above 0.
         batch: Domains per compiled call; 0 for what suits the device.
     """
 
