@@ -173,8 +173,8 @@ class Search(eqx.Module):
         put = lambda array, at, value: jnp.where(jnp.arange(array.size) == at, value, array)
 
         def worse(at: Array, p: Array, left: Array, right: Array) -> Array:
-            lower = problem.minimise(low, put(high, at, p), put(slope, at, left)).bound
-            upper = problem.minimise(put(low, at, p), high, put(slope, at, right)).bound
+            lower = problem.bound(low, put(high, at, p), put(slope, at, left))
+            upper = problem.bound(put(low, at, p), high, put(slope, at, right))
             # Of two neurons that settle nothing at once, the one that does more in all.
             return jnp.minimum(lower, upper) + 0.01 * (lower + upper)
 
@@ -194,6 +194,18 @@ class _Problem(eqx.Module):
     x: Float[Array, " pixels"]
     eps: Float[Array, ""]
 
+    def bound(self, low: Neurons, high: Neurons, slope: Neurons) -> Array:
+        """That of `minimise`, but for rounding, without the minimisers."""
+        curve, hidden = CURVES[self.model.activation], self.model.layers[:-1]
+        low_of, high_of, slope_of = (self.layers(array) for array in (low, high, slope))
+        weight, bound = self.row, self.offset
+        for at in reversed(range(len(hidden))):
+            multiplier = weight * slope_of[at]
+            least, _ = _least(curve, weight, multiplier, low_of[at], high_of[at])
+            bound = bound + jnp.sum(least) + multiplier @ hidden[at].bias
+            weight = multiplier @ hidden[at].weight
+        return bound + self.ball.least(self.x, weight, self.eps)
+
     def minimise(self, low: Neurons, high: Neurons, slope: Neurons) -> _Minimised:
         curve, hidden = CURVES[self.model.activation], self.model.layers[:-1]
         low_of, high_of, slope_of = (self.layers(array) for array in (low, high, slope))
@@ -207,7 +219,7 @@ class _Problem(eqx.Module):
             weight = multiplier @ hidden[at].weight
         image = self.x + self.ball.ascend(self.x, -weight, self.eps)
         each = (list(part) for part in zip(*parts[::-1], strict=True))
-        return _Minimised(bound + weight @ image, image, *each)
+        return _Minimised(bound + jnp.sum(weight * image), image, *each)
 
     def ascent(self, slope: Neurons, solved: _Minimised) -> tuple[Neurons, Array]:
         """The bound's slope in the slopes, and the network's own value at the image."""
@@ -222,7 +234,7 @@ class _Problem(eqx.Module):
             rises.append(solved.weights[at] * miss)
             below = curve.value(solved.inputs[at]) + self.layers(slope)[at] * miss
             outputs = curve.value(exact)
-        return jnp.concatenate(rises), self.row @ outputs + self.offset
+        return jnp.concatenate(rises), jnp.sum(self.row * outputs) + self.offset
 
     def attack(self, start: Array, margin: Array, image: Array) -> tuple[Array, Array]:
         """The lowest margin known and its image, after a few steps of Frank and Wolfe's method.
@@ -232,7 +244,7 @@ class _Problem(eqx.Module):
         """
 
         def value(z: Array) -> Array:
-            return self.row @ self.outputs(z) + self.offset
+            return jnp.sum(self.row * self.outputs(z)) + self.offset
 
         def step(state: Any, share: Array) -> tuple[Any, None]:
             z, margin, image = state
