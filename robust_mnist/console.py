@@ -96,10 +96,8 @@ class _Lines:
         if done < self.total and now - self.last < self.every:
             return
         self.last = now
-        rest = self.total - done
-        left = (
-            f", about {(now - self.start) / (done - self.before) * rest:.0f} s left"
-            if (done > self.before and rest)
-            else ""
-        )
+        rest, since = self.total - done, done - self.before
+        # The first steps often cost more than the rest: too few of them foretell nothing.
+        known = rest and 20 * since >= rest
+        left = f", about {(now - self.start) / since * rest:.0f} s left" if known else ""
         self.note(f"{self.title} {done}/{self.total}{left}  {text}".rstrip())
