@@ -12,17 +12,41 @@ _URL = re.compile(r"url\(#([\w.-]+)\)")
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 
 
-def inline(svg: str, name: str, label: str) -> Markup:
+class Shapes:
+    """The letters and markers of all figures on a page, each of them held once."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[tuple[str, str], ...], str] = {}
+
+    def name(self, shape: ET.Element) -> str:
+        """The identifier of a shape on this page, the same for the same shape."""
+        return self._names.setdefault(
+            tuple(sorted((key, value) for key, value in shape.attrib.items() if key != "id")),
+            f"s{len(self._names)}",
+        )
+
+    def element(self) -> Markup:
+        """What holds them: an `<svg>` that takes no room, for the end of the page."""
+        root = ET.Element("svg", {"class": "shapes", "aria-hidden": "true"})
+        defs = ET.SubElement(root, "defs")
+        for attributes, name in self._names.items():
+            ET.SubElement(defs, "path", {"id": name, **dict(attributes)})
+        return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def inline(svg: str, name: str, label: str, shapes: Shapes) -> Markup:
     """A figure as an `<svg>` element that takes part in the page.
 
     Its identifiers get a prefix, because those of all figures share one page. Text, axes and grid
     take the colour of the page's text and the background is left out, so that the figure follows
-    light and dark. What nobody sees, such as the names of groups, is left out as well.
+    light and dark. What nobody sees, such as the names of groups, is left out as well. Letters and
+    markers are taken from `shapes`: repeated in each figure they are a quarter of the page.
 
     Args:
         svg: What `figures.svg` returned.
         name: Prefix of the identifiers, unique on the page.
         label: What a screen reader says.
+        shapes: Those of the page, to which the figure's are added.
 
     Returns:
         The element; the label is escaped.
@@ -36,6 +60,7 @@ def inline(svg: str, name: str, label: str) -> Markup:
     for element in root.iter():
         _rename(element, name, used)
         _shorten(element)
+    _share(root, shapes)
     _flatten(root)
     view_box = root.get("viewBox", "")
     root.attrib = {"viewBox": view_box, "role": "img", "aria-label": label, "class": "plot"}
@@ -96,6 +121,19 @@ def _shorten(element: ET.Element) -> None:
             continue  # a picture, which may hold any letters
         short = " ".join(value.split())
         element.set(key, short.replace(figures.INK, "currentColor"))
+
+
+def _share(root: ET.Element, shapes: Shapes) -> None:
+    names: dict[str, str] = {}
+    for parent in list(root.iter()):
+        for defs in parent.findall("defs"):
+            for shape in defs.findall("path[@id]"):
+                names[f"#{shape.attrib['id']}"] = f"#{shapes.name(shape)}"
+                defs.remove(shape)
+            if not len(defs):
+                parent.remove(defs)
+    for use in root.iter("use"):
+        use.set("href", names.get(use.attrib["href"], use.attrib["href"]))
 
 
 def _flatten(parent: ET.Element) -> None:
