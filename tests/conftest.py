@@ -4,9 +4,11 @@ Nothing here imports robust_mnist: the hook that checks shapes rewrites the pack
 imported, so it has to be in place first.
 """
 
+import dataclasses
 import gc
 import os
 import sys
+import tempfile
 import zlib
 
 import pytest
@@ -20,6 +22,18 @@ for _name in [name for name in os.environ if name.startswith("JAX_") and "CACHE"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["MPLBACKEND"] = "Agg"
+# What commands keep between processes is kept for these tests alone, workers included.
+_CACHE = None
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="robust-mnist-tests-")
+    os.environ["ROBUST_MNIST_CACHE"] = _CACHE.name
+
+
+# A complete run in a second or two: a tiny network, few images, one eps.
+TINY = [
+    "--sizes", "784,8,10", "--epochs", "2", "--record-every", "1", "--batch-size", "20",
+]  # fmt: skip
+TINY_SWEEP = ["--norm", "linf", "--eps", "0.05", "--preset", "grid"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,6 +47,18 @@ def _forget_programs():
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages with a single figure, for tests of what else lies in a run's folder."""
+    from robust_mnist import figures
+
+    charts = {
+        name: chart if name == "step_size" else dataclasses.replace(chart, draw=lambda _: None)
+        for name, chart in figures.FIGURES.items()
+    }
+    monkeypatch.setattr(figures, "FIGURES", charts)
 
 
 @pytest.fixture
@@ -51,3 +77,48 @@ def getkey(request):
         return new
 
     return getkey
+
+
+@pytest.fixture(scope="session")
+def small_npz(tmp_path_factory):
+    """A hundred training and thirty test images of MNIST, in Keras' layout."""
+    import numpy as np
+
+    from robust_mnist import data
+
+    mnist = data.load("mnist")
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez(
+        path,
+        x_train=mnist.train_images[:110].reshape(-1, 28, 28), y_train=mnist.train_labels[:110],
+        x_test=mnist.test_images[:30].reshape(-1, 28, 28), y_test=mnist.test_labels[:30],
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Run a command in an empty folder; exit code, stdout, stderr."""
+    from robust_mnist import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        code = cli.main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(small_npz, tmp_path_factory):
+    """A finished run that tests only read, or copy before they change it."""
+    from robust_mnist import cli
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    code = cli.main(
+        ["run", "--data", str(small_npz), *TINY, *TINY_SWEEP, "--out", str(out), "--quiet"]
+    )
+    assert code == 0
+    return out

@@ -58,6 +58,7 @@ def test_no_slopes_lift_a_bound_above_the_network_in_any_domain(activation, norm
     bound = jax.jit(
         lambda low, high, slope: proven(model, ball, x, y, other, eps, low, high, size, slope)
     )
+    first = jax.jit(lambda low, high: first_slopes(model, y, other, low, high))
     tightest = -jnp.inf
     for _ in range(30):
         # A domain around a real image, and slopes that no rule would choose.
@@ -66,7 +67,7 @@ def test_no_slopes_lift_a_bound_above_the_network_in_any_domain(activation, norm
         cut = jax.random.bernoulli(getkey(), 0.3, at.shape)
         least = jnp.where(cut, jnp.maximum(low, at - reach), low)
         most = jnp.where(cut, jnp.minimum(high, at + reach), high)
-        slope = first_slopes(model, y, other, least, most)
+        slope = first(least, most)
         slope = slope + 0.3 * jax.random.normal(getkey(), slope.shape)
         within = jnp.all((inputs >= least[None]) & (inputs <= most[None]), axis=1)
         lowest = jnp.min(jnp.where(within, margins, jnp.inf))
@@ -145,9 +146,9 @@ def decide(model, images, labels, eps, norm="linf", **budget):
 
 def test_verdicts_are_those_of_integer_programming(getkey):
     model = network(getkey(), sizes=(6, 8, 8, 3), activation="relu")
-    images = grey_images(getkey(), 12, pixels=6)
+    images = grey_images(getkey(), 10, pixels=6)
     labels, certified, broken = predicted(model, images), 0, 0
-    for eps in (0.1, 0.3, 0.5):
+    for eps in (0.1, 0.4):
         # Where all neurons are cut the bound may stay just below 0; such an image stays open.
         work = decide(model, images, labels, eps, domains=1000)
         assert work.open.sum() <= 2
@@ -168,7 +169,7 @@ def test_every_image_is_decided_and_what_is_found_is_wrong(activation, norm, get
     model = network(getkey(), sizes=(16, 10, 10, 4), activation=activation, gain=2.0)
     images = grey_images(getkey(), 16, pixels=16)
     labels, most = predicted(model, images), 0
-    radii = {"linf": (0.01, 0.02, 0.04), "l2": (0.15,)}[norm]
+    radii = {"linf": (0.01, 0.04), "l2": (0.15,)}[norm]
     for eps in radii:
         work = decide(model, images, labels, eps, norm)
         assert not work.open.any()
@@ -178,9 +179,8 @@ def test_every_image_is_decided_and_what_is_found_is_wrong(activation, norm, get
             assert margin[0] <= 0
             assert sizes(norm, clean, found.witness)[0] <= eps
         radius, crown = jnp.asarray(eps, jnp.float32), CERTIFIERS[f"crown-{norm}"]
-        plain = jax.vmap(lambda x, y, crown=crown, radius=radius: crown(model, x, y, eps=radius))(
-            to_float(images), labels.astype(np.int32)
-        )
+        prove = lambda x, y, crown=crown, radius=radius: crown(model, x, y, eps=radius)
+        plain = jax.jit(jax.vmap(prove))(to_float(images), labels.astype(np.int32))
         assert np.all(work.certified[np.asarray(plain) > 1e-3])
         most = max(most, work.spent.max())
     assert most > 9  # some had to be cut up

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from test_cli import TINY, complaint, finished, run, small_npz  # noqa: F401 fixtures
+from test_cli import complaint
 
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.checkpoint import load_model, read_npz
@@ -24,7 +24,7 @@ def foreign(tmp_path):
     return arrays
 
 
-def test_a_run_is_certified_and_keeps_what_was_found(run, finished, small_npz, tmp_path):  # noqa: F811, ARG001
+def test_a_run_is_certified_and_keeps_what_was_found(run, finished, small_npz, tmp_path):  # noqa: ARG001
     shutil.copytree(finished, tmp_path / "mine")
     before = RunFolder(tmp_path / "mine").arrays("radii")
     words = ["certify", "--run", "mine", "--eps", "0.004", "--quiet"]
@@ -46,7 +46,7 @@ def test_a_run_is_certified_and_keeps_what_was_found(run, finished, small_npz, t
     assert out.startswith("linf 0.004: ") or found["open"]
 
 
-def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz, tmp_path):  # noqa: F811
+def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz, tmp_path):
     words = ["certify", "--model", "net.npz", "--data", small_npz, "--eps", "0.02", "--quiet"]
     code, out, _ = run(*words, "--json")
     assert code == 0
@@ -83,7 +83,7 @@ def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz
         ({"layers.1.bias": np.zeros(10, int)}, [], "layers.1.bias must hold real numbers"),
     ],
 )
-def test_a_wrong_request_is_one_line(run, foreign, small_npz, change, words, said):  # noqa: F811
+def test_a_wrong_request_is_one_line(run, foreign, small_npz, change, words, said):
     import re
 
     np.savez("net.npz", **(foreign | change))
@@ -91,14 +91,14 @@ def test_a_wrong_request_is_one_line(run, foreign, small_npz, change, words, sai
     assert re.search(said, asked), asked
 
 
-def test_neither_a_run_nor_a_model_is_one_line(run, tmp_path):  # noqa: F811
+def test_neither_a_run_nor_a_model_is_one_line(run, tmp_path):
     assert "either --run or --model" in complaint(run("certify"))
     (tmp_path / "net.npz").write_text("no archive")
     assert "cannot be read as an NPZ" in complaint(run("certify", "--model", "net.npz"))
     assert "gone.npz" in complaint(run("certify", "--model", "gone.npz"))
 
 
-def test_a_run_with_a_broken_weight_is_refused(run, finished, tmp_path):  # noqa: F811
+def test_a_run_with_a_broken_weight_is_refused(run, finished, tmp_path):
     import equinox as eqx
     import jax.numpy as jnp
 

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from test_certify_command import foreign  # noqa: F401 a fixture
-from test_cli import TINY, complaint, finished, run, small_npz  # noqa: F401 fixtures
+from test_cli import complaint
 
 from robust_mnist.config import seconds
 from robust_mnist.errors import InputError
@@ -22,7 +22,7 @@ def closed(run, foreign, small_npz):  # noqa: F811
     return words, json.loads(out)[0]
 
 
-def test_a_network_is_closed_kept_and_verified(run, closed, small_npz):  # noqa: F811
+def test_a_network_is_closed_kept_and_verified(run, closed, small_npz):
     words, found = closed
     assert found["open"] == 0
     assert found["certified"] + found["attacked"] == found["images"] == 30
@@ -41,7 +41,7 @@ def test_a_network_is_closed_kept_and_verified(run, closed, small_npz):  # noqa:
     assert told["proven"] == told["certificates"] == found["certified"]
 
 
-def test_a_false_claim_is_noticed(run, closed, small_npz):  # noqa: F811, ARG001
+def test_a_false_claim_is_noticed(run, closed, small_npz):  # noqa: ARG001
     import dataclasses
 
     exact = Exact.read("net-0.02.npz")
@@ -76,7 +76,7 @@ def test_a_file_about_something_else_is_refused(run, closed, foreign, small_npz)
     assert "cannot be read" in complaint(run(*check))
 
 
-def test_a_run_remembers_what_was_closed(run, finished, small_npz, tmp_path):  # noqa: F811, ARG001
+def test_a_run_remembers_what_was_closed(run, finished, small_npz, tmp_path):  # noqa: ARG001
     shutil.copytree(finished, tmp_path / "mine")
     code, out, err = run("close", "--run", "mine", "--eps", "0.004", "--quiet", "--json")
     assert (code, err) == (0, "")

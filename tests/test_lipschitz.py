@@ -69,7 +69,7 @@ def test_bounds_match_a_network_worked_by_hand():
     model = jax.tree.unflatten(jax.tree.structure(model), jax.tree.leaves(layers))
     for ball in (L2(), Linf()):
         bound = lambda kind, x, ball=ball: float(
-            kind(ball)(model, jnp.array([x]), jnp.array(0), eps=jnp.array(0.05))
+            jax.jit(kind(ball))(model, jnp.array([x]), jnp.array(0), eps=jnp.array(0.05))
         )
         assert bound(GlobalLipschitz, 0.5) == pytest.approx(0.1 - 0.3, abs=1e-3)
         assert bound(LocalLipschitz, 0.5) == pytest.approx(0.1 - 0.3, abs=1e-3)
@@ -121,7 +121,7 @@ def test_a_constant_that_is_a_tenth_too_small_would_be_caught(norm, kind, short,
     monkeypatch.setattr(lipschitz, "spectral_norm", lambda *args: short * real(*args))
     monkeypatch.setattr(lipschitz, "_derivatives", lambda *args: short * derivatives(*args))
     x, y, eps = jnp.full((1, 64), 0.5), jnp.zeros(1, jnp.int32), jnp.array([0.1])
-    bound = jax.vmap(lambda x, y, e: certifier(model, x, y, eps=e))(x, y, eps)
+    bound = jax.jit(jax.vmap(lambda x, y, e: certifier(model, x, y, eps=e)))(x, y, eps)
     lowest = reached(model, [ATTACKS[f"pgd40-{norm}"]], x, y, eps, jax.random.key(0))
     assert bool(bound[0] > lowest[0]) == (short < 1)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from problems import grey_images, network, predicted
 from scipy import stats
-from test_cli import complaint, finished, run, small_npz  # noqa: F401 fixtures
+from test_cli import complaint
 
 from robust_mnist import statistics
 from robust_mnist.certify import CERTIFIERS, AbstractCertifier, Gaussian
@@ -170,7 +170,7 @@ def test_impossible_settings_are_refused(getkey):
 # --- the command --------------------------------------------------------------------------------
 
 
-def test_a_run_is_smoothed_and_its_own_bounds_stay_as_they_are(run, finished, tmp_path):  # noqa: F811
+def test_a_run_is_smoothed_and_its_own_bounds_stay_as_they_are(run, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "mine")
     folder = RunFolder(tmp_path / "mine")
     before, old = folder.arrays("radii"), folder.rows()
@@ -213,7 +213,7 @@ def test_a_run_is_smoothed_and_its_own_bounds_stay_as_they_are(run, finished, tm
         (["--run", "gone"], "gone"),
     ],
 )
-def test_a_wrong_request_is_one_line(run, finished, tmp_path, words, said):  # noqa: F811
+def test_a_wrong_request_is_one_line(run, finished, tmp_path, words, said):
     shutil.copytree(finished, tmp_path / "mine")
     asked = complaint(run("smooth", *words, "--quiet"))
     assert re.search(said, asked), asked
