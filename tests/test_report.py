@@ -134,18 +134,17 @@ def test_every_figure_is_on_the_page_with_its_caption_and_a_spoken_label(page):
 
 
 def test_figures_take_the_colors_of_the_page(page):
-    drawings = re.findall(r"<svg.*?</svg>", page.raw, re.DOTALL)
-    for drawing in drawings:
-        assert "currentColor" in drawing
-        assert "#1c2128" not in drawing
-        paper = r'<path[^>]*d="M 0 [\d.]+ L 720 [^>]*fill: #ffffff'
-        assert not re.search(paper, drawing)
+    drawings = "".join(re.findall(r"<svg.*?</svg>", page.raw, re.DOTALL))
+    assert "currentColor" in drawings
+    assert "#1c2128" not in drawings
+    assert not re.search(r'<path[^>]*d="M 0 [\d.]+ L 720 ', drawings)  # a sheet of paper
 
 
 def test_a_wrong_bar_keeps_its_red_hatch_on_the_page(page):
     """The hatch is a pattern that the bar refers to from its style."""
+    [name] = re.findall(r"\.(c\d+)\{[^}]*fill: url\(#predictions-\w+\)", page.raw)
     [drawing] = [d for d in re.findall(r"<svg.*?</svg>", page.raw, re.DOTALL) if "Predictions" in d]
-    assert re.search(r"fill: url\(#predictions-\w+\)", drawing)
+    assert f'class="{name}"' in drawing
 
 
 def test_the_page_is_made_for_light_dark_print_and_phones(page):
@@ -480,16 +479,18 @@ def test_identifiers_of_two_figures_never_meet():
         '</defs><g id="unused" clip-path="url(#c)"><use xlink:href="#g" style="fill: #1c2128"/>'
         "</g></svg>"
     )
-    shapes = _svg.Shapes()
-    one, two = (_svg.inline(svg, name, "<label>", shapes) for name in ("one", "two"))
+    shared = _svg.Shared()
+    one, two = (_svg.inline(svg, name, "<label>", shared) for name in ("one", "two"))
     assert 'id="one-c"' in one
     assert 'clip-path="url(#one-c)"' in one
     assert 'href="#s0"' in one
     assert 'href="#s0"' in two
     assert "<path" not in one + two
-    assert re.findall(r"<path[^>]*>", shapes.element()) == ['<path id="s0" d="M 0 0" />']
+    assert re.findall(r"<path[^>]*>", shared.element()) == ['<path id="s0" d="M 0 0" />']
     assert "unused" not in one
-    assert "currentColor" in one
+    assert 'class="c0"' in one
+    assert "style" not in one + two
+    assert ".c0{fill: currentColor}" in shared.element()
     assert "&lt;label&gt;" in one
     assert not set(re.findall(r'id="([^"]+)"', one)) & set(re.findall(r'id="([^"]+)"', two))
 

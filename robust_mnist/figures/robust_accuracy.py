@@ -136,7 +136,7 @@ def _draw_methods(axes: Axes, records: Records, norm: str, end: float) -> None:
         if len(set(group["seed"])) > 1:
             spread = group.groupby("eps")["accuracy"].agg(["min", "max"])
             by_eps["low"], by_eps["high"] = spread["min"], spread["max"]
-            error = "mean, lowest and highest network"
+            error = "mean and range"
         else:
             error = "95 % per eps"
         ends = [by_eps["accuracy"] - by_eps["low"], by_eps["high"] - by_eps["accuracy"]]

@@ -31,11 +31,11 @@ class Plate:
     missing: str
     command: str = ""
 
-    def inline(self, shapes: _svg.Shapes) -> Markup:
-        """The drawing as part of the page that holds `shapes`."""
+    def inline(self, shared: _svg.Shared) -> Markup:
+        """The drawing as part of the page that holds `shared`."""
         if self.svg is None:
             raise ValueError(f"there is no drawing of {self.name}")
-        return _svg.inline(self.svg, self.name, f"{self.title}. {self.reading}", shapes)
+        return _svg.inline(self.svg, self.name, f"{self.title}. {self.reading}", shared)
 
 
 def render(template: str, **context: Any) -> str:
@@ -47,5 +47,5 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["shapes"] = _svg.Shapes()
+    environment.globals["shared"] = _svg.Shared()
     return environment.get_template(template).render(**context)

@@ -9,44 +9,53 @@ from robust_mnist import figures
 
 
 _URL = re.compile(r"url\(#([\w.-]+)\)")
+# Hundredths of a point are enough to place a letter, and a third of the figures of its place.
+_PLACE = re.compile(r"translate\([^)]*\)")
+_FRACTION = re.compile(r"(?<=\.\d\d)\d+")
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 
 
-class Shapes:
-    """The letters and markers of all figures on a page, each of them held once."""
+class Shared:
+    """The letters, markers and styles of all figures on a page, each of them held once."""
 
     def __init__(self) -> None:
-        self._names: dict[tuple[tuple[str, str], ...], str] = {}
+        self._shapes: dict[tuple[tuple[str, str], ...], str] = {}
+        self._styles: dict[str, str] = {}
 
-    def name(self, shape: ET.Element) -> str:
+    def shape(self, path: ET.Element) -> str:
         """The identifier of a shape on this page, the same for the same shape."""
-        return self._names.setdefault(
-            tuple(sorted((key, value) for key, value in shape.attrib.items() if key != "id")),
-            f"s{len(self._names)}",
+        return self._shapes.setdefault(
+            tuple(sorted((key, value) for key, value in path.attrib.items() if key != "id")),
+            f"s{len(self._shapes)}",
         )
+
+    def style(self, text: str) -> str:
+        """The class of a style on this page, the same for the same style."""
+        return self._styles.setdefault(text, f"c{len(self._styles)}")
 
     def element(self) -> Markup:
         """What holds them: an `<svg>` that takes no room, for the end of the page."""
-        root = ET.Element("svg", {"class": "shapes", "aria-hidden": "true"})
-        defs = ET.SubElement(root, "defs")
-        for attributes, name in self._names.items():
+        root = ET.Element("svg", {"class": "shared", "aria-hidden": "true"})
+        style, defs = ET.SubElement(root, "style"), ET.SubElement(root, "defs")
+        style.text = "".join(f".{name}{{{text}}}" for text, name in self._styles.items())
+        for attributes, name in self._shapes.items():
             ET.SubElement(defs, "path", {"id": name, **dict(attributes)})
         return Markup(ET.tostring(root, encoding="unicode"))
 
 
-def inline(svg: str, name: str, label: str, shapes: Shapes) -> Markup:
+def inline(svg: str, name: str, label: str, shared: Shared) -> Markup:
     """A figure as an `<svg>` element that takes part in the page.
 
     Its identifiers get a prefix, because those of all figures share one page. Text, axes and grid
     take the colour of the page's text and the background is left out, so that the figure follows
-    light and dark. What nobody sees, such as the names of groups, is left out as well. Letters and
-    markers are taken from `shapes`: repeated in each figure they are a quarter of the page.
+    light and dark. What nobody sees, such as the names of groups, is left out as well. Letters,
+    markers and styles are taken from `shared`: repeated they are a third of the page.
 
     Args:
         svg: What `figures.svg` returned.
         name: Prefix of the identifiers, unique on the page.
         label: What a screen reader says.
-        shapes: Those of the page, to which the figure's are added.
+        shared: What the figures of the page have in common, to which this one's is added.
 
     Returns:
         The element; the label is escaped.
@@ -60,7 +69,7 @@ def inline(svg: str, name: str, label: str, shapes: Shapes) -> Markup:
     for element in root.iter():
         _rename(element, name, used)
         _shorten(element)
-    _share(root, shapes)
+    _share(root, shared)
     _flatten(root)
     view_box = root.get("viewBox", "")
     root.attrib = {"viewBox": view_box, "role": "img", "aria-label": label, "class": "plot"}
@@ -120,20 +129,25 @@ def _shorten(element: ET.Element) -> None:
         if key == "href":
             continue  # a picture, which may hold any letters
         short = " ".join(value.split())
+        if key == "transform":
+            short = _PLACE.sub(lambda place: _FRACTION.sub("", place.group()), short)
         element.set(key, short.replace(figures.INK, "currentColor"))
 
 
-def _share(root: ET.Element, shapes: Shapes) -> None:
+def _share(root: ET.Element, shared: Shared) -> None:
     names: dict[str, str] = {}
     for parent in list(root.iter()):
         for defs in parent.findall("defs"):
             for shape in defs.findall("path[@id]"):
-                names[f"#{shape.attrib['id']}"] = f"#{shapes.name(shape)}"
+                names[f"#{shape.attrib['id']}"] = f"#{shared.shape(shape)}"
                 defs.remove(shape)
             if not len(defs):
                 parent.remove(defs)
     for use in root.iter("use"):
         use.set("href", names.get(use.attrib["href"], use.attrib["href"]))
+    for element in root.iter():
+        if style := element.attrib.pop("style", ""):
+            element.set("class", shared.style(style))
 
 
 def _flatten(parent: ET.Element) -> None:
