@@ -40,6 +40,9 @@ class Explored(NamedTuple):
         point: Where.
         below: Its slope in the domain with z of at most `point`.
         above: The same with z of at least `point`.
+        bound_below: Lower bound on the margin with z of at most `point`, but for rounding, from
+            `slopes` with `below` in its place.
+        bound_above: The same with z of at least `point`.
         looseness: What that neuron adds to the gap between bound and margin; 0 if there is nothing
             to split.
     """
@@ -52,6 +55,8 @@ class Explored(NamedTuple):
     point: Float[Array, ""]
     below: Float[Array, ""]
     above: Float[Array, ""]
+    bound_below: Float[Array, ""]
+    bound_above: Float[Array, ""]
     looseness: Float[Array, ""]
 
 
@@ -172,16 +177,18 @@ class Search(eqx.Module):
         below, above = sides
         put = lambda array, at, value: jnp.where(jnp.arange(array.size) == at, value, array)
 
-        def worse(at: Array, p: Array, left: Array, right: Array) -> Array:
+        def halves(at: Array, p: Array, left: Array, right: Array) -> tuple[Array, Array]:
             lower = problem.bound(low, put(high, at, p), put(slope, at, left))
             upper = problem.bound(put(low, at, p), high, put(slope, at, right))
-            # Of two neurons that settle nothing at once, the one that does more in all.
-            return jnp.minimum(lower, upper) + 0.01 * (lower + upper)
+            return lower, upper
 
-        gain = jax.vmap(worse)(tried, point[tried], below, above)
+        lower, upper = jax.vmap(halves)(tried, point[tried], below, above)
+        # Of two neurons that settle nothing at once, the one that does more in all.
+        gain = jnp.minimum(lower, upper) + 0.01 * (lower + upper)
         pick = jnp.argmax(jnp.where(most > 0, gain, -jnp.inf))
         chosen = tried[pick]
-        return chosen, point[chosen], below[pick], above[pick], most[pick]
+        found = (array[pick] for array in (below, above, lower, upper, most))
+        return chosen, point[chosen], *found
 
 
 class _Problem(eqx.Module):

@@ -54,9 +54,10 @@ class Progress(NamedTuple):
 class BranchAndBound:
     """Decide images at one radius each: prove the ball right, or find a wrong image in it.
 
-    A domain whose bound is not proven is split at the input of a neuron, and both halves come back
-    to the pool. What the search in float32 finds is proven anew in float64, with room for rounding,
-    before it counts; what it meets that is wrong is judged as the answer of any attack.
+    A domain whose bound is not proven is split at the input of a neuron. Each half is proven by the
+    trial that chose the split, as a third of all domains are, or comes to the pool. What the search
+    in float32 finds is proven anew in float64, with room for rounding, before it counts; what it
+    meets that is wrong is judged as the answer of any attack.
 
     Attributes:
         certified: Images that are proven right.
@@ -150,13 +151,16 @@ class BranchAndBound:
                 np.full(len(image), self.eps, np.float32), low, high, domains.slopes,
             )
         )  # fmt: skip
+        self._count(image)
+        self._attack(image, explored)
+        found = domains._replace(slopes=explored.slopes, bound=explored.bound)
+        left = ~self._prove(found)
+        self._branch(found.take(left), Explored(*(array[left] for array in explored)))
+
+    def _count(self, image: np.ndarray) -> None:
+        """Domains of these images were bounded for the first time."""
         self.explored += len(image)
         np.add.at(self.spent, image, 1)
-        self._attack(image, explored)
-        done = self._prove(domains, explored)
-        np.subtract.at(self.waiting, image[done], 1)
-        self.certified[image[done]] |= self.waiting[image[done]] == 0
-        self._branch(domains.take(~done), Explored(*(array[~done] for array in explored)))
 
     def _ends(self, domains: Domains, dtype: type) -> tuple[np.ndarray, np.ndarray]:
         """The intervals of the neurons' inputs: what holds in the ball, cut off."""
@@ -181,9 +185,9 @@ class BranchAndBound:
             if found.size[0] <= self.eps:
                 self.found[int(place)] = found
 
-    def _prove(self, domains: Domains, explored: Any) -> Bool[np.ndarray, " domains"]:
-        """Which domains hold no wrong image, in float64."""
-        done = explored.bound > 2 * CLOSE
+    def _prove(self, domains: Domains) -> Bool[np.ndarray, " domains"]:
+        """Which domains hold no wrong image, in float64; they are no longer waited for."""
+        done = domains.bound > 2 * CLOSE
         at = np.flatnonzero(done)
         if not at.size:
             return done
@@ -194,21 +198,22 @@ class BranchAndBound:
                 lambda *arrays: (_proven(self.search, self.wide, *arrays),), self.batch,
                 self.pixels[some.image].astype(np.float64), self.labels[some.image], some.other,
                 np.full(at.size, self.eps, np.float64), low, high, self.size[some.image],
-                explored.slopes[at].astype(np.float64),
+                some.slopes.astype(np.float64),
             )  # fmt: skip
         if bounds.dtype != np.float64:
             raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
         done[at] = bounds > CLOSE
+        image = domains.image[done]
+        np.subtract.at(self.waiting, image, 1)
+        self.certified[image] |= self.waiting[image] == 0
         return done
 
     def _branch(self, domains: Domains, explored: Any) -> None:
-        """Put back both halves of every domain; the whole where there is nothing to split."""
+        """Put back the halves that are not proven; the whole where there is nothing to split."""
         splits = explored.looseness > 0
         rows = np.flatnonzero(splits)
         neuron, point = explored.neuron[rows], explored.point[rows]
-        parent = domains.take(rows)._replace(
-            slopes=explored.slopes[rows], bound=explored.bound[rows]
-        )
+        parent = domains.take(rows)
         below, above = (
             parent._replace(low=parent.low.copy(), high=parent.high.copy(), slopes=slopes)
             for slopes in (parent.slopes.copy(), parent.slopes.copy())
@@ -217,13 +222,18 @@ class BranchAndBound:
         below.high[line, neuron], above.low[line, neuron] = point, point
         below.slopes[line, neuron] = explored.below[rows]
         above.slopes[line, neuron] = explored.above[rows]
-        whole = domains.take(~splits)._replace(
-            slopes=explored.slopes[~splits], bound=explored.bound[~splits]
-        )
-        for half in (below, above, whole):
-            if len(half.image):
-                self.frontier.push(half)
         np.add.at(self.waiting, parent.image, 1)
+        for half, bound in ((below, explored.bound_below), (above, explored.bound_above)):
+            # What was proven of the whole holds for its parts.
+            tried = half._replace(bound=np.maximum(half.bound, bound[rows]))
+            done = self._prove(tried)
+            self._count(tried.image[done])
+            self._push(tried.take(~done))
+        self._push(domains.take(~splits))
+
+    def _push(self, domains: Domains) -> None:
+        if len(domains.image):
+            self.frontier.push(domains)
 
 
 @eqx.filter_jit

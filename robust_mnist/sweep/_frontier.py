@@ -15,7 +15,7 @@ class Domains(NamedTuple):
         low: Where the neurons' inputs were cut off below; -inf where they were not.
         high: The same above.
         slopes: Where the search for slopes starts.
-        bound: What was proven of the parent.
+        bound: What the float32 search knows of it: from the trial that split it off, or the parent.
     """
 
     image: Int32[np.ndarray, " domains"]
