@@ -30,6 +30,8 @@ def cell(line: int, column: int, text: str, *, header: bool = False) -> bytes:
     (cell(2, 1, "-1"), "line 2, column 1: label -1 is not"),
     (cell(3, 1, "seven"), "line 3, column 1: 'seven' is not a number"),
     (cell(3, 1, "seven", header=True), "line 3, column 1: 'seven' is not a number"),
+    (cell(1, 1, "seven"), "line 1, column 1: 'seven' is not a number"),
+    (cell(1, 1, ""), "line 1, column 1: '' is not a number"),
     (cell(1, 785, "256"), "line 1, column 785: pixel 256 is not a whole number from 0 to 255"),
     (cell(2, 700, "99999"), "line 2, column 700: pixel 99999 is not"),
     (cell(2, 700, "1e300"), "line 2, column 700: pixel 1e+300 is not"),

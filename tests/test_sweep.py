@@ -333,3 +333,11 @@ def test_notes_in_the_run_file_are_json(tmp_path, networks, part):
     assert all(cell["cells"] == (1 if "ibp" in name else 2) for name, cell in cells.items())
     assert all(cell["seconds"] > 0 for cell in cells.values())
     shutil.rmtree(job.folder.path)
+
+
+def test_what_is_wrong_without_a_step_needs_none():
+    from robust_mnist.sweep._steps import smallest_step
+
+    asked = []
+    assert smallest_step(lambda step: not asked.append(step)) == 0.0
+    assert asked == [0.0]

@@ -107,8 +107,9 @@ class Download(AbstractSource):
 
     @property
     def origin(self) -> str:
-        folders = [(self.cache or cache_folder()) / self.name]
-        folders += [self.local] if self.local else []
+        # In the order in which `load` looks.
+        folders = [self.local] if self.local else []
+        folders += [(self.cache or cache_folder()) / self.name]
         held = [f for f in folders if all((f / name).is_file() for name in NAMES)]
         return str(held[0]) if held else f"download from {' or '.join(self.mirrors)}"
 

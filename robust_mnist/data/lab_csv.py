@@ -48,6 +48,7 @@ def read(
 
 
 def _rows(stream: io.BufferedIOBase, path: pathlib.Path) -> Iterator[_Row]:
+    first = True
     for number in itertools.count(1):
         raw = stream.readline(LONGEST + 1)
         if not raw:
@@ -63,8 +64,18 @@ def _rows(stream: io.BufferedIOBase, path: pathlib.Path) -> Iterator[_Row]:
                 f"{path}, line {number}: expected {COLUMNS} columns, a label and 784 pixels "
                 f"separated by commas, got {cells}"
             )
-        if number > 1 or _is_number(text[: text.index(",")]):
+        if not (first and _is_header(text)):
             yield _Row(number, text)
+        first = False
+
+
+def _is_header(text: str) -> bool:
+    """Whether a line names the columns; one whose label alone is no number is a bad row."""
+    label, *pixels = (cell.strip() for cell in text.split(","))
+    counted = pixels[0] in {"0", "1"} and pixels[1:] == [
+        str(int(pixels[0]) + at) for at in range(1, len(pixels))
+    ]
+    return not _is_number(label) and (counted or not all(map(_is_number, pixels)))
 
 
 def _decode(raw: bytes, where: str) -> str:

@@ -34,6 +34,8 @@ def draw(records: Records) -> Figure | None:
 def _title(smallest: float | None, searched_to: float) -> str:
     if smallest is None:
         return f"The lab's attack: no step up to {searched_to:.0e} fools the network"
+    if smallest == 0:
+        return "The lab's attack: the network is wrong without a step"
     return f"The lab's attack: step {smallest:.4g} is the smallest that fools the network"
 
 

@@ -58,7 +58,7 @@ def publish(run: RunFolder, folder: Path, *, overwrite: bool = False) -> Publish
         with files.writing(target / name) as temporary:
             temporary.write_bytes(content)
         written.append(name)
-    for name in _names():
+    for name in ("report.html", *_names()):
         if name not in written:
             (target / name).unlink(missing_ok=True)  # of an earlier state of the run
     return Published(target, written, left_out)

@@ -52,7 +52,7 @@ def lab_panel(model: AbstractClassifier, dataset: Dataset) -> tuple[Panels, dict
         lambda model: jax.grad(lambda z: metrics.cross_entropy(model(z), y))(x)
     )(model)
     attacked = lambda step: x + jnp.asarray(step, jnp.float32) * gradient
-    smallest = smallest_step(lambda step: not look(model, attacked(step))[1] > 0)
+    smallest = smallest_step(lambda step: bool(look(model, attacked(step))[1] <= 0))
     steps = [1.0] if smallest is None else sorted({1.0, smallest})
     panels = {
         "lab/image": image,

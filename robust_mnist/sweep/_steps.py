@@ -40,7 +40,7 @@ def step_sweep(
         margins, _ = step_batch(
             attack, model, part.images, part.labels, ids=part.ids, step=step, key=key
         )
-        correct = int(np.sum(margins > 0))
+        correct = int(np.sum(~(margins <= 0)))  # NaN is never a success of the attack
         yield step, correct
         if correct < FLOOR * len(part.labels):
             return
@@ -54,8 +54,11 @@ def smallest_step(fools: Callable[[float], bool], *, tolerance: float = 1e-3) ->
         tolerance: Relative width at which the bisection ends.
 
     Returns:
-        A step that fools, at most `tolerance` above one that does not; None if none was found.
+        A step that fools, at most `tolerance` above one that does not; 0 if the network is wrong
+        without one; None if none was found.
     """
+    if fools(0.0):
+        return 0.0
     step = FIRST
     low = 0.0
     while not fools(step):
