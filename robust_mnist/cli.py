@@ -5,8 +5,10 @@ never wait for JAX.
 """
 
 import contextlib
+import dataclasses
 import functools
 import io
+import itertools
 import json
 import operator
 import os
@@ -14,7 +16,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import tyro
 
@@ -68,7 +70,8 @@ def _tell(error: Exception, *, debug: bool) -> int:
         return _fail(int(code), text, debug=debug)
     files = PermissionError | IsADirectoryError | NotADirectoryError | FileExistsError
     if isinstance(error, files):
-        return _fail(BAD_INPUT, f"{error.filename}: {error.strerror}", debug=debug)
+        way = "choose another place, or change its permissions"
+        return _fail(BAD_INPUT, f"{error.filename}: {error.strerror}; {way}", debug=debug)
     return _fail(FAILURE, f"{type(error).__name__}: {text} (--debug shows where)", debug=debug)
 
 
@@ -95,6 +98,7 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
         )
     if not words[0].startswith("-") and words[0] not in commands:
         raise unknown("command", words[0], commands)
+    _check_lists(words, commands.get(words[0]))
     named = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
     complaint = io.StringIO()
     try:
@@ -114,6 +118,29 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
         if stop.code in (0, None):
             return None
         raise InputError(_one_line(complaint.getvalue())) from None
+
+
+def _check_lists(words: Sequence[str], command: type | None) -> None:
+    """Refuse a list without a value, which tyro takes for the empty list, and settings for unset.
+
+    Raises:
+        InputError: A flag that takes several values has none.
+    """
+    lists = _lists(command) if command is not None else set()
+    for word, following in itertools.pairwise([*words, "--"]):
+        if word in lists and following.startswith("--"):
+            raise InputError(f"{word} needs a value")
+
+
+def _lists(kind: type) -> set[str]:
+    """The flags of a command that take several values."""
+    found = set()
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            found |= _lists(hint)  # type: ignore[arg-type]
+        elif get_origin(hint) is tuple:
+            found.add(f"--{name.replace('_', '-')}")
+    return found
 
 
 def _one_line(box: str) -> str:
@@ -138,6 +165,7 @@ def _one_line(box: str) -> str:
 _WORDINGS = (
     # Our own messages name the flag themselves; tyro puts "Error parsing train:" before them.
     (r"^Error parsing \S+: (?=--)", ""),
+    (r"^Unrecognized options: (.*)$", r"unknown words or flags: \1; --help lists what there is"),
     (r"^Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)$",
      r"\1 takes a whole number, got \2"),
     (r"^Error parsing (\S+): could not convert string to float: (.*)$",

@@ -111,6 +111,8 @@ def _numbers(
 
     def parse(words: list[str]) -> tuple[float, ...]:
         texts = [text for word in words for text in word.split(",") if text.strip()]
+        if not texts:
+            raise InputError(f"--{name} needs a value, got {' '.join(words)!r}")
         try:
             return tuple(kind(text) for text in texts)
         except ValueError:

@@ -39,15 +39,18 @@ def closest(name: str, choices: Iterable[str]) -> str:
     return f"; did you mean {by_lower[matches[0]]!r}?" if matches else ""
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
+def unknown(kind: str, name: str, choices: Iterable[str], *, listing: str = "") -> InputError:
     """The error for a name that is in no registry; the caller raises it.
 
     Args:
         kind: What the name should have been, in the singular: `"attack"`, `"dataset"`.
         name: What was asked for.
         choices: Every valid name, in the order to list them.
+        listing: The command that lists them, where they are too many for a message.
     """
     choices = list(choices)
-    return InputError(
-        f"unknown {kind} {name!r}: choose from {', '.join(choices)}{closest(name, choices)}"
-    )
+    listed = f"choose from {', '.join(choices)}{closest(name, choices)}"
+    if listing:
+        near = difflib.get_close_matches(name, choices, n=5) or choices[:5]
+        listed = f"closest are {', '.join(near)}; `{listing}` lists all {len(choices)}"
+    return InputError(f"unknown {kind} {name!r}: {listed}")

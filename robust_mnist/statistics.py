@@ -30,6 +30,7 @@ def wilson(correct: Counts, images: Counts, *, confidence: float = 0.95) -> tupl
     Reference:
         Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """
+    # `binomtest(...).proportion_ci` of scipy is the same, one pair of counts at a time.
     n = np.asarray(images, dtype=np.float64)
     share = np.asarray(correct, dtype=np.float64) / n
     z = NormalDist().inv_cdf(0.5 + confidence / 2)

@@ -23,8 +23,9 @@ def csv_bytes(
     lines = (
         ["label," + ",".join(f"{i}x{j}" for i in range(28) for j in range(28))] if header else []
     )
+    texts = [form % value for value in range(256)]
     for label, image in zip(labels.tolist(), images.tolist(), strict=True):
-        lines.append(",".join(form % value for value in [label, *image]))
+        lines.append(",".join([texts[label], *[texts[value] for value in image]]))
     return ("\n".join(lines) + "\n").encode()
 
 

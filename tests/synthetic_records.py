@@ -217,7 +217,8 @@ def info(name, seeds, norms, smallest):
             "commit": "abc123",
         },
         "data": {
-            "name": "mnist", "origin": "embedded", "sha256": "ab" * 32, "train": 10_000,
+            "name": "mnist", "origin": "embedded", "sha256": "ab" * 32,
+            "test_sha256": "cd" * 32, "train": 10_000,
             "valid": 1_000, "test": IMAGES,
         },
         "models": {f"seed-{seed}": "cd" * 32 for seed in range(seeds)},

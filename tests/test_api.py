@@ -44,7 +44,7 @@ said(lambda: rm.train(rm.TrainSettings(activation="rleu"), split.train, split.va
 
 EXPECTED = [
     "fgsm-linf acts in linf, but norm is l2; give norm='linf'",
-    "unknown method 'fgsm': choose from .*; did you mean 'fgsm-linf'",
+    "unknown method 'fgsm': closest are fgsm-linf, .*; `robust-mnist methods` lists all",
     "gradient-step has no ball",
     "unknown norm 'l3': choose from linf, l2",
     r"key must be a key of JAX such as jax.random.key\(0\), got 0",

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import TINY, TINY_SWEEP
+from data_files import csv_bytes, some_arrays, write, write_idx
 
 from robust_mnist import cli
 
@@ -41,7 +42,14 @@ def complaint(result):
         (["run", "--out", ""], "--out needs a name, got ''"),
         (["train", "--run", ""], "--run needs a name, got ''"),
         (["report", ""], "needs the names of runs"),
-        (["run", "--data"], "--data needs a name"),
+        (["run", "--data"], "--data needs a value$"),
+        (["run", "--norm"], "--norm needs a value$"),
+        (["run", "--norm", "linf", "--eps"], "--eps needs a value$"),
+        (["run", "--norm", "linf", "--eps", ""], "--eps needs a value, got ''$"),
+        (["run", "--methods", "--norm", "linf"], "--methods needs a value$"),
+        (["run", "--sizes", "--epochs", "3"], "--sizes needs a value$"),
+        (["certify", "--run", "r", "--methods"], "--methods needs a value$"),
+        (["data", "fashion"], "unknown words or flags: fashion; --help"),
         ([], "name a command, one of run, train.*--help"),
         (["bench"], "name a command, one of calibrate.*robust-mnist bench --help"),
         (["data", "--overwrite"], "--overwrite"),
@@ -124,7 +132,7 @@ def test_debug_shows_the_traceback(run):
         (["--activation", "tahn"], "did you mean 'tanh'"),
         (["--objective", "crossentropy"], "did you mean 'cross-entropy'"),
         (["--model", "mpl"], "did you mean 'mlp'"),
-        (["--methods", "pgd-linf"], "unknown method 'pgd-linf'.*did you mean"),
+        (["--methods", "pgd-linf"], "unknown method 'pgd-linf': closest are pgd.*methods` lists"),
         (["--norm", "linf", "--methods", "pgd40-l2"], "pgd40-l2 acts in l2, but --norm is linf"),
         (["--activation", "gelu", "--methods", "ibp-linf"], "ibp-linf knows the activations"),
         (["--sizes", "784,50,9"], "784 pixels and end with 10 classes, got 784,50,9$"),
@@ -138,6 +146,112 @@ def test_a_wrong_name_is_one_line_before_anything_is_written(run, tmp_path, word
 
     assert re.search(said, complaint(run("run", *words, "--out", "here")))
     assert not (tmp_path / "here").exists()
+
+
+def test_a_folder_below_a_file_is_named_with_the_way_out(run, tmp_path):
+    (tmp_path / "notes").write_text("precious")
+    said = complaint(run("train", "--epochs", "1", "--out", "notes/run"))
+    assert "notes is a file and can hold no notes/run; choose another --out" in said
+    assert (tmp_path / "notes").read_text() == "precious"
+
+
+def _idx(folder, change):
+    write_idx(folder, some_arrays())
+    path = folder / "train-images-idx3-ubyte"
+    path.write_bytes(change(path.read_bytes()))
+    return [folder]
+
+
+def _csv(folder, change):
+    rows = csv_bytes(*some_arrays()[:2]).splitlines()
+    rows[2] = change(rows[2].split(b","))
+    train = write(folder / "train.csv", b"\n".join(rows))
+    return [train, write(folder / "test.csv", csv_bytes(*some_arrays()[2:]))]
+
+
+def _cell(number, value):
+    return lambda cells: b",".join([*cells[:number], value, *cells[number + 1 :]])
+
+
+def _gz(folder, change):
+    write_idx(folder, some_arrays(), ending=".gz")
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(change(path.read_bytes()))
+    return [folder]
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "said"),
+    [
+        (_gz, lambda held: held[: len(held) // 2], "train-images-idx3-ubyte.gz"),
+        (_idx, lambda held: b"\0\0\x99\3" + held[4:], "magic"),
+        (_idx, lambda held: held[:4] + b"\xff" * 4 + held[8:], "train-images-idx3-ubyte"),
+        (_idx, lambda held: held[:7] + b"\4" + held[8:-784], "4 images but labels"),
+        (_idx, lambda _: b"", "the file is empty"),
+        (_csv, _cell(0, b"10"), "line 3.*10"),
+        (_csv, _cell(0, b"1.5"), "line 3.*1.5"),
+        (_csv, _cell(5, b"nan"), "line 3.*nan"),
+        (_csv, _cell(5, b"inf"), "line 3.*inf"),
+        (_csv, _cell(5, b"-1"), "line 3.*-1"),
+        (_csv, _cell(5, b"256"), "line 3.*256"),
+        (_csv, lambda cells: b",".join(cells[:-1]), "line 3.*784"),
+        (lambda folder, _: [folder], None, "holds no IDX files"),
+        (lambda folder, _: [folder, folder], None, "this is a folder"),
+    ],
+    ids=[
+        "gzip cut short", "wrong magic number", "more declared than held", "counts differ",
+        "empty file", "label 10", "label 1.5", "NaN", "infinite", "negative", "above 255",
+        "a column less", "empty folder", "folder for a file",
+    ],
+)  # fmt: skip
+def test_broken_data_are_one_line_and_leave_nothing(run, tmp_path, make, change, said):
+    import re
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    line = complaint(run("train", "--data", *make(folder, change), "--epochs", "1", "--out", "r"))
+    assert re.search(said, line), line
+    assert not (tmp_path / "r").exists()
+
+
+# --- data as people have them -------------------------------------------------------------------
+
+
+ONE_EPOCH = ["--epochs", "1", "--sizes", "784,8,10", "--quiet", "--json", "--out", "r"]
+
+
+def counts(folder):
+    data = json.loads((folder / "run.json").read_text())["data"]
+    return data["train"], data["valid"], data["test"]
+
+
+@pytest.mark.parametrize("form", ["%d", "%.1f"])
+def test_files_of_the_labs_form_and_size_are_trained_on_as_they_are(run, tmp_path, form):
+    """20,000 and 10,000 rows, no header, label first."""
+    from robust_mnist import data
+
+    mnist = data.load("mnist")
+    rows = csv_bytes(mnist.train_images[:20_000], mnist.train_labels[:20_000], form=form)
+    train = write(tmp_path / "mnist_train.csv", rows)
+    test = write(
+        tmp_path / "mnist_test.csv", csv_bytes(mnist.test_images, mnist.test_labels, form=form)
+    )
+    code, _, err = run("train", "--data", train, test, *ONE_EPOCH)
+    assert (code, err) == (0, "")
+    assert counts(tmp_path / "r") == (10_000, 1_000, 10_000)
+    about = json.loads((tmp_path / "r" / "run.json").read_text())["data"]
+    assert about["test_sha256"] == mnist.test_sha256  # every pixel arrived
+
+
+@pytest.mark.skipif(
+    not pathlib.Path("/usr/share/datasets/fashion-mnist").is_dir(),
+    reason="the Debian package dataset-fashion-mnist is not installed",
+)
+def test_the_folder_of_fashion_mnist_is_trained_on_as_it_is(run, tmp_path):
+    words = ["--data", "/usr/share/datasets/fashion-mnist", *ONE_EPOCH]
+    code, _, err = run("train", *words)
+    assert (code, err) == (0, "")
+    assert counts(tmp_path / "r") == (10_000, 1_000, 10_000)
 
 
 def test_a_run_of_other_settings_is_left_alone(run, finished, small_npz):
@@ -476,6 +590,44 @@ def test_train_then_sweep_then_report_is_a_run(run, small_npz):
         code, out, err = run("report", "--run", "r")
         assert code == 0, err
         assert "report: r/report.html" in out
+    # What was added binds nobody: the run that the folder was begun for is still to be had.
+    code, _, err = run("run", "--data", small_npz, *TINY, *TINY_SWEEP, "--out", "r", "--quiet")
+    assert code == 0, err
+    assert json.loads((pathlib.Path("r") / "run.json").read_text())["sweep"]["eps"] == [0.05]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_commands_on_a_page_make_its_numbers_again(run, small_npz, monkeypatch):
+    import shlex
+
+    from robust_mnist.config import Preset
+    from robust_mnist.records import RunFolder
+    from robust_mnist.report import _commands
+    from robust_mnist.sweep import _methods
+
+    small = Preset(control={"linf": ("fgsm-linf",)}, stages={"linf": ("pgd40-linf",)})
+    monkeypatch.setitem(_methods.PRESETS, "standard", small)
+    monkeypatch.setattr(_methods, "CONTROL_IMAGES", 10)
+    data = ["--data", small_npz, *TINY]
+    assert run("run", *data, "--norm", "linf", "--out", "first", "--quiet")[0] == 0
+    more = ["--norm", "linf", "--eps", "0.05", "--methods", "noise100-uniform-linf"]
+    assert run("sweep", "--run", "first", *more, "--quiet")[0] == 0
+    first = RunFolder(pathlib.Path("first")).load()
+    listed = _commands.commands(first, "second")
+    assert [what.split()[0] for what, _ in listed[2:]] == [
+        "worst", "crown-linf", "ibp-linf", "noise100-uniform-linf", "gradient-step,", "this",
+    ]  # fmt: skip
+    for _, command in listed[1:]:
+        code, _, err = run(*shlex.split(command)[1:], "--quiet")
+        assert code == 0, (command, err)
+    key = ["norm", "eps", "step", "method", "kind", "split"]
+    held = [
+        RunFolder(pathlib.Path(name)).rows().set_index(key)[["images", "correct"]].sort_index()
+        for name in ("first", "second")
+    ]
+    missing = held[0].index.difference(held[1].index)
+    assert missing.empty, missing
+    assert held[0].equals(held[1].loc[held[0].index])
 
 
 def test_a_report_is_drawn_anew_after_more_was_swept_and_only_then(run, finished, tmp_path):

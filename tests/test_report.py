@@ -13,7 +13,7 @@ from robust_mnist import report
 from robust_mnist.errors import InputError
 from robust_mnist.figures import FIGURES, OVERLAYS
 from robust_mnist.records import RunFolder
-from robust_mnist.report import _build, _one, _paths, _several, _svg
+from robust_mnist.report import _build, _one, _paths, _publish, _several, _svg
 
 
 class Page(html.parser.HTMLParser):
@@ -354,7 +354,7 @@ def test_a_difference_beyond_doubt_has_no_p_of_0():
 
 @pytest.mark.parametrize(
     "change",
-    [{"sha256": "ef" * 32}, {"test": 100}],
+    [{"test_sha256": "ef" * 32}, {"test": 100}],
     ids=["other images", "fewer images"],
 )
 def test_runs_on_other_test_images_are_refused(change, tmp_path):
@@ -364,6 +364,21 @@ def test_runs_on_other_test_images_are_refused(change, tmp_path):
     with pytest.raises(InputError, match=r"same test images only: b saw .* a saw"):
         report.build([first, second], tmp_path / "out.html")
     assert not (tmp_path / "out.html").exists()
+
+
+def test_runs_that_differ_in_their_training_images_only_are_compared(tmp_path):
+    first = trained(tmp_path / "a")
+    second = trained(tmp_path / "b", data=first.info()["data"] | {"sha256": "ef" * 32})
+    assert report.build([first, second], tmp_path / "out.html").is_file()
+
+
+def test_runs_from_before_test_images_had_a_hash_are_told_apart_by_all_data(tmp_path):
+    old = {k: v for k, v in trained(tmp_path / "c").info()["data"].items() if k != "test_sha256"}
+    first = trained(tmp_path / "a", data=old)
+    report.build([first, trained(tmp_path / "b")], tmp_path / "out.html")
+    other = trained(tmp_path / "d", data=old | {"sha256": "ef" * 32})
+    with pytest.raises(InputError, match="same test images only"):
+        report.build([first, other], tmp_path / "out.html")
 
 
 def test_runs_with_other_labels_are_refused(tmp_path):
@@ -418,6 +433,18 @@ def test_a_large_file_is_named_instead_of_published(tmp_path):
     done = report.publish(run, tmp_path / "reports")
     assert done.left_out == ["rows.csv"]
     assert not (done.folder / "rows.csv").exists()
+
+
+def test_a_page_that_has_grown_too_large_leaves_no_older_one_behind(tmp_path, monkeypatch):
+    run = trained(tmp_path / "run")
+    report.build([run])
+    done = report.publish(run, tmp_path / "reports")
+    assert (done.folder / "report.html").is_file()
+    size = (done.folder / "report.html").stat().st_size
+    monkeypatch.setattr(_publish, "LIMIT", size - 1)
+    done = report.publish(run, tmp_path / "reports")
+    assert "report.html" in done.left_out
+    assert not (done.folder / "report.html").exists()
 
 
 def test_publishing_again_removes_what_the_run_no_longer_has(tmp_path):

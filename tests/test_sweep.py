@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ from robust_mnist.config import DEFAULT_NORMS, METHODS, PRESETS, SweepSettings
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
+from robust_mnist.models import MLP
 from robust_mnist.records import COLUMNS, RunFolder
 from robust_mnist.sweep import Task, norm_of, plan, radii, smallest_step, step_sweep, sweep_run
 
@@ -313,6 +315,18 @@ def test_a_network_without_gradients_ends_the_step_sweep_at_the_limit(part, getk
     images = Part(part.images, np.zeros(24, np.uint8), part.ids)
     results = list(step_sweep(GradientStep(), flat, images, getkey()))
     assert results[-1] == (pytest.approx(1e16), 24)
+
+
+def test_an_answer_that_is_no_number_is_never_a_success_of_a_step(part, getkey):
+    broken = MLP((64, 10), "tanh", key=getkey())
+    broken = eqx.tree_at(lambda m: m.layers[0].bias, broken, jnp.full(10, jnp.nan))
+    images = Part(part.images[:4], part.labels[:4], part.ids[:4])
+    counts = [count for _, count in step_sweep(GradientStep(), broken, images, getkey())]
+    assert set(counts) == {4}
+
+
+def test_a_network_that_is_wrong_from_the_start_needs_no_step():
+    assert smallest_step(lambda _: True) == 0.0
 
 
 @pytest.mark.parametrize("threshold", [1e-5, 0.01, 0.7, 3.0, 12345.678, 9e15])

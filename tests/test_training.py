@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from robust_mnist import data, training
+from robust_mnist import checkpoint, data, training
 from robust_mnist.config import TrainSettings
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
@@ -194,6 +194,28 @@ def test_the_steps_between_records_compile_once(parts, monkeypatch):
     assert traces == [2, 1]  # four records of two epochs, one of the epoch left over
 
 
+def test_the_host_fetches_the_four_metrics_of_a_record_at_once_and_nothing_else(parts, monkeypatch):
+    from jax._src.array import ArrayImpl
+
+    fetched, calls, at = [0], [0], []
+    value, get = ArrayImpl._value, jax.device_get
+
+    def counted(array):
+        fetched[0] += 1
+        return value.fget(array)
+
+    def counted_get(tree):
+        calls[0] += 1
+        return get(tree)
+
+    monkeypatch.setattr(ArrayImpl, "_value", property(counted))
+    monkeypatch.setattr(jax, "device_get", counted_get)
+    settings = dataclasses.replace(SMALL, epochs=8)
+    training.train(settings, *parts, on_record=[lambda _: at.append((calls[0], fetched[0]))])
+    # Between two records: one call, for four arrays.
+    assert np.diff(at, axis=0).tolist() == [[1, 4]] * 3
+
+
 def test_a_batch_larger_than_the_training_set_is_refused(parts):
     with pytest.raises(InputError, match="at most the 200 training images, got 201"):
         training.train(dataclasses.replace(SMALL, batch_size=201), *parts)
@@ -241,7 +263,7 @@ def test_a_checkpoint_of_other_settings_is_refused(parts, tmp_path):
 
 # A terminal's Ctrl-C is SIGINT, a scheduler's notice SIGTERM; SIGKILL leaves no time for anything.
 COMMAND = [
-    sys.executable, "-m", "robust_mnist", "train", "--quiet",
+    sys.executable, "-m", "robust_mnist", "train", "--quiet", "--resume",
     "--epochs", "120", "--record-every", "2", "--batch-size", "1000", "--sizes", "784,16,10",
 ]  # fmt: skip
 
@@ -252,19 +274,20 @@ def run_training(out, *, threads=None):
     return (out / "model" / "seed-0.safetensors").read_bytes()
 
 
-def interrupt_training(out, number, *, threads=None):
+def interrupt_training(out, number, epoch, *, threads=None):
+    """Start a training, and end it at a random moment after a checkpoint of `epoch` or later."""
     environment = os.environ | ({"NPROC": str(threads)} if threads else {})
     process = subprocess.Popen(
         [*COMMAND, "--out", str(out)], env=environment, stderr=subprocess.PIPE, text=True
     )
     state = out / "checkpoint" / "state.safetensors"
     deadline = time.monotonic() + 120
-    while not state.exists():
+    first = state if epoch else out / "run.json"
+    while not first.exists() or (epoch and checkpoint.about(state)["epoch"] < epoch):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline, "no checkpoint in two minutes"
-        time.sleep(0.01)
-    # Somewhere between the first checkpoint and the end, another place each time.
-    time.sleep(np.random.default_rng(time.time_ns()).uniform(0, 0.3))
+        time.sleep(0.001)
+    time.sleep(np.random.default_rng(time.time_ns()).uniform(0, 0.02))
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     return process.returncode, said
@@ -287,12 +310,19 @@ def reference(tmp_path_factory):
     return first, 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_killed_training_resumes_to_the_same_weights(number, reference, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "moments"),
+    [(signal.SIGKILL, 4), (signal.SIGINT, 1), (signal.SIGTERM, 1)],
+    ids=["SIGKILL", "SIGINT", "SIGTERM"],
+)
+def test_a_killed_training_resumes_to_the_same_weights(number, moments, reference, tmp_path):
+    """Killed four times: before there is a checkpoint, then at three moments further on."""
     expected, threads = reference
     out = tmp_path / "run"
-    code, said = interrupt_training(out, number, threads=threads)
-    assert "training" not in json.loads((out / "run.json").read_text()), "it ended too soon"
+    epochs = np.random.default_rng(time.time_ns()).integers(2, 90, moments)
+    for epoch in sorted(epochs * (np.arange(moments) > 0) if moments > 1 else epochs):
+        code, said = interrupt_training(out, number, epoch, threads=threads)
+        assert "training" not in json.loads((out / "run.json").read_text()), "it ended too soon"
     if number != signal.SIGKILL:
         assert code == 130
         assert "stopped after epoch" in said

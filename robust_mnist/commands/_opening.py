@@ -6,7 +6,7 @@ from pathlib import Path
 from robust_mnist.config import SweepSettings, TrainSettings, restore, typed
 from robust_mnist.data import Dataset
 from robust_mnist.errors import InputError
-from robust_mnist.records import RunFolder
+from robust_mnist.records import RunFolder, attack_seed
 
 
 def open_run(
@@ -33,6 +33,9 @@ def open_run(
             )
         return held, folder
     folder = RunFolder(Path(out or default_out(given)))
+    file = next((above for above in folder.path.parents if above.is_file()), None)
+    if file is not None:
+        raise InputError(f"{file} is a file and can hold no {folder.path}; choose another --out")
     if folder.exists and not overwrite:
         held = settings_of(folder)
         if held != given:
@@ -74,11 +77,11 @@ def check_attack_seed(folder: RunFolder, given: SweepSettings) -> None:
     Raises:
         InputError: The run was attacked with another seed.
     """
-    held = (folder.info().get("sweep") or {}).get("attack_seed", given.attack_seed)
+    held = attack_seed(folder.info(), given.attack_seed) if folder.exists else given.attack_seed
     if held != given.attack_seed:
         raise InputError(
             f"{folder.path} was attacked with --attack-seed {held}, got {given.attack_seed}; "
-            "train another --out to compare attack seeds"
+            "give that one, or train another --out to compare attack seeds"
         )
 
 

@@ -1,7 +1,6 @@
 """Prove images right at a radius, or decide them all: a run's networks, or one from elsewhere."""
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from robust_mnist.commands._opening import open_run
 from robust_mnist.commands._programs import keep_programs
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.commands.pipeline import Job
-from robust_mnist.config import CERTIFY, SweepSettings, TrainSettings
+from robust_mnist.config import CERTIFY, TrainSettings
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
 from robust_mnist.models import MLP, AbstractClassifier
-from robust_mnist.records import Exact
+from robust_mnist.records import Exact, attack_seed
 from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Tried
 
 
@@ -146,9 +145,8 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
         models[seed] = check_network(network, str(folder.model(seed)), job.split.test)
         if budget is not None:
             _check_search(models[seed])
-    held = folder.info().get("sweep") or dataclasses.asdict(SweepSettings())
     plan = Plan({command.norm: ()}, (), {command.norm: (0.0, command.eps)})
-    task = sweeping.Task(folder, job.split.test, plan, held["attack_seed"], job.about)
+    task = sweeping.Task(folder, job.split.test, plan, attack_seed(folder.info()), job.about)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
     tried: list[Tried] = []
     work = sweeping.settle_run(task, models, command.norm, methods, command.eps, budget=budget)

@@ -43,6 +43,8 @@ def run(command: config.Run) -> Result:
     named = command.run is not None
     settings = command.sweep if overwrite else settle_sweep(job.folder, command.sweep, named=named)
     sweeping.plan(settings, job.settings.activation)  # wrong names fail before any work
+    if not overwrite:
+        check_attack_seed(job.folder, settings)
     job.begin(settings, overwrite=overwrite)
     job.sweep(settings, job.train())
     from robust_mnist.commands import pages
@@ -68,8 +70,8 @@ def sweep(command: config.Sweep) -> Result:
     job = Job(settings, folder, command.output)
     sweeping.plan(command.sweep, settings.activation)
     check_attack_seed(folder, command.sweep)
-    if "sweep" not in folder.info():
-        folder.update({"sweep": dataclasses.asdict(command.sweep)})
+    # What is added here does not bind a later `run`, but all draws of a run share their seed.
+    folder.update({"attack_seed": command.sweep.attack_seed})
     job.remember(["sweep", "--run", command.run, *flags(command.sweep)])
     if "training" not in folder.info():
         job.console.note(f"{folder.path} is not trained to its end: that comes first")
@@ -139,8 +141,6 @@ class Job:
         """Write what is known before any work is done, so that a killed run can be continued."""
         if overwrite:
             self.folder.remove()
-        verb = ["train"] if sweep is None else ["run", *flags(sweep)]
-        self.remember([*verb, *flags(self.settings), "--out", str(self.folder.path)])
         about: dict[str, Any] = {
             "name": self.folder.path.resolve().name,
             "settings": dataclasses.asdict(self.settings),
@@ -149,17 +149,21 @@ class Job:
                 "name": self.dataset.name,
                 "origin": self.dataset.origin,
                 "sha256": self.dataset.sha256,
+                "test_sha256": self.dataset.test_sha256,
                 "train": len(self.split.train.labels),
                 "valid": len(self.split.valid.labels),
                 "test": len(self.split.test.labels),
             },
         }
         if sweep is not None:
-            about["sweep"] = dataclasses.asdict(sweep)
-        if "created" not in self.folder.info():
+            about |= {"sweep": dataclasses.asdict(sweep), "attack_seed": sweep.attack_seed}
+        if not self.folder.exists or "created" not in self.folder.info():
             about["created"] = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
             about["environment"] = self.environment
+        # In one write: a kill right after it leaves a run that can be continued.
         self.folder.update(about)
+        verb = ["train"] if sweep is None else ["run", *flags(sweep)]
+        self.remember([*verb, *flags(self.settings), "--out", str(self.folder.path)])
 
     def remember(self, words: list[str]) -> None:
         """Note the command that made, or added to, this run."""

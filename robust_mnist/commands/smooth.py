@@ -1,6 +1,5 @@
 """Certify the smoothed versions of a run's networks."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -13,10 +12,10 @@ from robust_mnist.commands._opening import open_run
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.commands.certify import check_network
 from robust_mnist.commands.pipeline import Job
-from robust_mnist.config import EPS, SweepSettings, TrainSettings
+from robust_mnist.config import EPS, TrainSettings
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
-from robust_mnist.records import Row, Smoothed, table
+from robust_mnist.records import Row, Smoothed, attack_seed, table
 
 
 def smooth(command: config.Smooth) -> Result:
@@ -28,8 +27,7 @@ def smooth(command: config.Smooth) -> Result:
         seed: check_network(network, str(folder.model(seed)), job.split.test)
         for seed, network in job.train().items()
     }
-    held = folder.info().get("sweep") or dataclasses.asdict(SweepSettings())
-    key = jax.random.key(held["attack_seed"])
+    key = jax.random.key(attack_seed(folder.info()))
     found: dict[int, tuple[Smoothed, float]] = {}
     total = len(models) * command.images
     with job.console.progress("smooth", total) as update:

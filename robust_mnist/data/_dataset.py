@@ -51,11 +51,12 @@ class Dataset:
     @functools.cached_property
     def sha256(self) -> str:
         """Hash of the four arrays, shapes included, in hexadecimal; not of name and origin."""
-        digest = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+        return _digest(self.train_images, self.train_labels, self.test_images, self.test_labels)
+
+    @functools.cached_property
+    def test_sha256(self) -> str:
+        """Hash of the test images and labels alone, by which runs can be compared."""
+        return _digest(self.test_images, self.test_labels)
 
 
 def check_labels(labels: np.ndarray, where: str) -> None:
@@ -89,6 +90,14 @@ def _check(images: np.ndarray, labels: np.ndarray, where: str) -> None:
     if len(images) == 0:
         raise InputError(f"{where}: holds no images")
     check_labels(labels, where)
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

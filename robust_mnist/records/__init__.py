@@ -1,8 +1,12 @@
 """What a run leaves behind: settings, history, radii, tidy rows, and the folder that holds them."""
 
-from robust_mnist.records._alone import Alone as Alone
+from robust_mnist.records._alone import Alone as Alone, scheduled as scheduled
 from robust_mnist.records._exact import Exact as Exact
-from robust_mnist.records._folder import Records as Records, RunFolder as RunFolder
+from robust_mnist.records._folder import (
+    Records as Records,
+    RunFolder as RunFolder,
+    attack_seed as attack_seed,
+)
 from robust_mnist.records._radii import Contradiction as Contradiction, Radii as Radii
 from robust_mnist.records._rows import (
     COLUMNS as COLUMNS,

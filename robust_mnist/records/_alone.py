@@ -61,7 +61,7 @@ class Alone:
             places=np.tile(np.flatnonzero(common), len(best)),
             networks=len(best),
             eps=float(grid[np.argmin(np.abs(standing - np.mean(best > 0) / 2))]),
-            chosen=_staged(records, norm),
+            chosen=scheduled(records, norm),
         )
 
     @property
@@ -118,7 +118,7 @@ def _radii(records: "Records", norm: str) -> Float[np.ndarray, " eps"]:
     return np.sort(rows["eps"][ran].unique().astype(np.float64))
 
 
-def _staged(records: "Records", norm: str) -> bool:
+def scheduled(records: "Records", norm: str) -> bool:
     """Whether a preset chose the attacks in `norm`."""
     stages = records.info.get("stages", {}).values()
     return any(name.startswith(f"{norm}/") for held in stages for name in held)

@@ -283,3 +283,14 @@ class Records:
 
 def _damaged(path: Path, what: object) -> InputError:
     return InputError(f"{path} cannot be read: {what}; delete it and repeat the command")
+
+
+def attack_seed(info: Mapping[str, Any], default: int = 0) -> int:
+    """The randomness that all attacks on a run draw from.
+
+    Args:
+        info: Its `run.json`.
+        default: The seed of a run that was not attacked.
+    """
+    # Earlier versions kept it only with the sweep that the run consists of.
+    return int(info.get("attack_seed", (info.get("sweep") or {}).get("attack_seed", default)))

@@ -1,10 +1,11 @@
 """The commands that make the numbers of a run again."""
 
+import dataclasses
 import shlex
 
 from robust_mnist.config import EPS, SweepSettings, TrainSettings, flags, restore
 from robust_mnist.figures import NORMS, swept
-from robust_mnist.records import Records
+from robust_mnist.records import Records, attack_seed, scheduled
 
 
 def commands(records: Records, place: str) -> list[tuple[str, str]]:
@@ -18,6 +19,7 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
     train = ["train", *flags(restore(TrainSettings, records.info["settings"])), "--out", place]
     found.append(("test accuracy, throughput, training curves", _line(train)))
     for norm in swept(records):
+        found += _schedule(records, norm, place)
         found += [
             (f"{method} ({NORMS[norm]})", _line(_sweep(records, norm, method, place)))
             for method in _methods(records, norm)
@@ -39,10 +41,22 @@ def _line(words: list[str]) -> str:
     return shlex.join(["robust-mnist", *words])
 
 
+def _schedule(records: Records, norm: str, place: str) -> list[tuple[str, str]]:
+    """What a preset did in a norm, which no command of single methods makes again."""
+    stored = records.info.get("sweep")
+    if stored is None or not scheduled(records, norm):
+        return []  # only the command of the whole page tells which preset it was
+    settings = dataclasses.replace(restore(SweepSettings, stored), norm=(norm,))  # type: ignore[arg-type]
+    words = ["sweep", "--run", place, *flags(settings)]
+    return [(f"worst case and control sample ({NORMS[norm]})", _line(words))]
+
+
 def _methods(records: Records, norm: str) -> list[str]:
-    rows = records.rows
-    chosen = rows[(rows["norm"] == norm) & rows["kind"].isin(["attacked", "certified"])]
-    return sorted(set(chosen["method"]) - {"all"})
+    """The methods that ran on all images: a command of its own would run any other on more."""
+    rows = records.rows[records.rows["norm"] == norm]
+    images = rows.loc[rows["kind"] == "worst", "images"].max()
+    alone = rows["kind"].isin(["attacked", "certified"]) & (rows["images"] == images)
+    return sorted(set(rows.loc[alone, "method"]) - {"all"})
 
 
 def _step_methods(records: Records) -> list[str]:
@@ -58,6 +72,6 @@ def _sweep(records: Records, norm: str, method: str, place: str) -> list[str]:
         norm=(norm,),  # type: ignore[arg-type]
         eps=() if eps == EPS[norm] else eps,
         methods=(method,),
-        attack_seed=records.info.get("sweep", {}).get("attack_seed", 0),
+        attack_seed=attack_seed(records.info),
     )
     return ["sweep", "--run", place, *flags(settings)]

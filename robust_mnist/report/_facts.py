@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robust_mnist import figures
-from robust_mnist.records import Records
+from robust_mnist.records import Records, attack_seed
 from robust_mnist.report import _readings
 
 
@@ -50,9 +50,7 @@ def _sweep(records: Records) -> dict[str, Any]:
         rows = records.rows[records.rows["norm"] == table.norm]
         found[f"eps in {norm}"] = [f"{eps:g}" for eps in table.eps]
         found[f"methods in {norm}"] = sorted(set(rows["method"]) - {"all"})
-    return found | (
-        {"attack seed": records.info.get("sweep", {}).get("attack_seed", 0)} if found else {}
-    )
+    return found | ({"attack seed": attack_seed(records.info)} if found else {})
 
 
 def timings(records: Records) -> list[list[str]]:

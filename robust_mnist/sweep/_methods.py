@@ -48,7 +48,7 @@ def norm_of(method: str) -> str | None:
     if method in CERTIFIERS:
         return CERTIFIERS[method].ball.name
     if method not in ATTACKS:
-        raise unknown("method", method, [*ATTACKS, *CERTIFIERS])
+        raise unknown("method", method, [*ATTACKS, *CERTIFIERS], listing="robust-mnist methods")
     attack = ATTACKS[method]
     return attack.ball.name if isinstance(attack, Search) else None
 

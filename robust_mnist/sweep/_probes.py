@@ -15,7 +15,7 @@ from robust_mnist.clock import stopwatch
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import AbstractClassifier
-from robust_mnist.records import Alone, Radii, Records
+from robust_mnist.records import Alone, Radii, Records, attack_seed
 from robust_mnist.sweep._driver import image_keys, judge_batch, method_key
 from robust_mnist.sweep._panels import Panels
 
@@ -48,7 +48,7 @@ def probe_panels(
         against number and length of the steps of PGD, and what its restarts break.
     """
     panels: Panels = {}
-    key = jax.random.key(records.info.get("sweep", {}).get("attack_seed", 0))
+    key = jax.random.key(attack_seed(records.info))
     for norm in records.norms:
         merged = records.radii_of(norm)[0]
         panels[f"uint8/{norm}"] = _survivors(model, merged, witnesses[norm], part)
