@@ -19,24 +19,27 @@ def check(runs: Sequence[Records]) -> None:
     """
     first = runs[0]
     for other in runs[1:]:
-        if not _same_images(first, other) or not _same_labels(first, other):
+        key = _hash(first, other)
+        if _seen(other, key) != _seen(first, key) or not _same_labels(first, other):
             raise InputError(
-                f"runs compare on the same test images only: {other.name} saw {_told(other)}, "
-                f"{first.name} saw {_told(first)}; give each its own report"
+                f"runs compare on the same test images only: {other.name} saw {_told(other, key)}, "
+                f"{first.name} saw {_told(first, key)}; give each its own report"
             )
 
 
-def _same_images(first: Records, second: Records) -> bool:
-    one, other = first.info["data"], second.info["data"]
-    # Runs from before test images had a hash of their own are told apart by that of all data.
-    key = "test_sha256" if "test_sha256" in one and "test_sha256" in other else "sha256"
-    return bool(one[key] == other[key] and one["test"] == other["test"])
+def _hash(*runs: Records) -> str:
+    """The hash that all runs have: of the test images, or in earlier versions of all data."""
+    return "test_sha256" if all("test_sha256" in r.info["data"] for r in runs) else "sha256"
 
 
-def _told(records: Records) -> str:
+def _seen(records: Records, key: str) -> tuple[str, int]:
     data = records.info["data"]
-    known = str(data.get("test_sha256", data["sha256"]))
-    return f"{data['test']:,} of {data['name']} (sha256 {known[:12]})"
+    return str(data[key]), int(data["test"])
+
+
+def _told(records: Records, key: str) -> str:
+    sha256, images = _seen(records, key)
+    return f"{images:,} of {records.info['data']['name']} (sha256 {sha256[:12]})"
 
 
 def _same_labels(first: Records, second: Records) -> bool:
