@@ -416,7 +416,7 @@ def test_a_folder_that_cannot_be_written_is_named_not_a_temporary_file(run, monk
 
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
     said = complaint(run("train", "--epochs", "1", "--out", "locked"))
-    assert said.startswith("robust-mnist: locked/run.json: permission denied; choose another")
+    assert said.startswith("robust-mnist: locked/run.json: Permission denied; choose another")
 
 
 def test_the_version_is_told(run):
