@@ -1,10 +1,12 @@
 """Small classifiers with known answers, shared by the tests."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from robust_mnist import metrics
 from robust_mnist.models import MLP, AbstractClassifier
 from robust_mnist.models.mlp import Dense
 
@@ -47,6 +49,38 @@ def predicted(model, images):
     from robust_mnist.data.pixels import to_float
 
     return np.asarray(jnp.argmax(jax.vmap(model)(to_float(images)), axis=1), np.uint8)
+
+
+# Compiled once for all tests of a file, as long as they keep to one size of batch and of network: a
+# test that changes what is traced has to trace for itself.
+
+
+def bounds(certifier, model, x, y, eps):
+    """What a certifier promises for each image at its radius, or at one for all."""
+    return _bounds(certifier, model, x, y.astype(np.int32), _each(eps, x))
+
+
+@eqx.filter_jit
+def _bounds(certifier, model, x, y, eps):
+    return jax.vmap(lambda x, y, e: certifier(model, x, y, eps=e))(x, y, eps)
+
+
+def reached(attack, model, x, y, eps, key):
+    """The margin to which an attack brings each image within its radius."""
+    return _reached(attack, model, x, y.astype(np.int32), _each(eps, x), key)
+
+
+@eqx.filter_jit
+def _reached(attack, model, x, y, eps, key):
+    from robust_mnist.sweep import attack_batch
+
+    z = attack_batch(attack, model, x, y, ids=jnp.arange(x.shape[0]), eps=eps, key=key)
+    return jax.vmap(lambda z, y: metrics.margin(model(z), y))(z, y)
+
+
+def _each(eps, images):
+    """One radius per image, of one type: another would be another program."""
+    return jnp.asarray(np.broadcast_to(np.asarray(eps, np.float32), images.shape[:1]))
 
 
 def exact_radius(norm, model, x, y):

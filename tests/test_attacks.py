@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Affine, Scaled, grey_images, network, predicted
+from problems import Affine, Scaled, bounds, grey_images, network, predicted
 
 from robust_mnist import metrics
 from robust_mnist.attacks import (
@@ -33,6 +33,7 @@ from robust_mnist.attacks import (
     Within,
     WorstOf,
 )
+from robust_mnist.certify import CERTIFIERS
 from robust_mnist.clock import stopwatch
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import AbstractStochasticClassifier, Expectation
@@ -120,6 +121,13 @@ def check_what_counts(attack, eps, problem, key):
     assert np.all(found.reached[broken] != labels[broken])
     assert np.all(found.reached[~broken] == -1)
     assert eps > 0 or not broken.any()
+    # A certificate that reaches as far as the witness speaks of the witness as well.
+    size = np.nextafter(np.where(broken, found.size, 0).astype(np.float32), np.float32(np.inf))
+    asked = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels, jnp.int32), size
+    for name, certifier in CERTIFIERS.items():
+        if certifier.ball.name == attack.ball.name and model.activation in certifier.activations:
+            promised = np.asarray(bounds(certifier, model, *asked))
+            assert np.all((promised <= margin)[broken]), name
 
 
 @every_search
@@ -363,8 +371,6 @@ def test_impossible_settings_are_refused(change):
 
 
 def test_every_method_says_what_it_does_with_its_own_numbers():
-    from robust_mnist.certify import CERTIFIERS
-
     told = {name: method.about for name, method in (ATTACKS | CERTIFIERS).items()}
     assert len(set(told.values())) == len(told)
     for name, about in told.items():

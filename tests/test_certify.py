@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import grey_images, network, predicted
+from problems import bounds, grey_images, network, predicted, reached
 
 from robust_mnist import metrics
-from robust_mnist.attacks import ATTACKS, AbstractBallAttack
+from robust_mnist.attacks import ATTACKS
 from robust_mnist.certify import CERTIFIERS, CROWN, IBP
 from robust_mnist.certify._lines import CURVES, lines, slopes
 from robust_mnist.certify.milp import exact_margin
@@ -16,8 +16,8 @@ from robust_mnist.data import Part
 from robust_mnist.errors import InputError
 from robust_mnist.models import ACTIVATIONS, MLP
 from robust_mnist.models.mlp import Dense
-from robust_mnist.sweep import attack_batch, certified_radii, certify_batch, radii
-from robust_mnist.threat import Linf
+from robust_mnist.sweep import certified_radii, certify_batch, radii
+from robust_mnist.threat import BALLS, Linf
 
 
 every_certifier = pytest.mark.parametrize("certifier", CERTIFIERS.values(), ids=CERTIFIERS.keys())
@@ -30,41 +30,29 @@ def meetings():
             yield norm, activation
 
 
-def reached(model, attacks, x, y, eps, key):
-    """The lowest margin that some attack reaches, image by image."""
-    margins = []
-    for attack in attacks:
-
-        @jax.jit
-        def least(x, y, eps, attack=attack):
-            z = attack_batch(attack, model, x, y, ids=jnp.arange(x.shape[0]), eps=eps, key=key)
-            return jax.vmap(lambda z, y: metrics.margin(model(z), y))(z, y)
-
-        margins.append(least(x, y, eps))
-    return jnp.min(jnp.stack(margins), axis=0)
+every_meeting = pytest.mark.parametrize(("norm", "activation"), list(meetings()))
 
 
-@pytest.mark.parametrize(("norm", "activation"), list(meetings()))
+def certifiers(norm, activation):
+    """What knows the activation in this norm."""
+    return {
+        name: certifier for name, certifier in CERTIFIERS.items()
+        if certifier.ball.name == norm and activation in certifier.activations
+    }  # fmt: skip
+
+
+@every_meeting
 def test_no_attack_gets_below_a_certified_margin(norm, activation, getkey):
+    """The strongest one of every network; `test_attacks.py` asks the same of all the others."""
     model = network(getkey(), activation=activation)
     images, key = grey_images(getkey(), 8), getkey()
     # Half of them black and white: there the box matters.
     images[4:] = np.where(images[4:] > 127, 255, 0)
-    sizes = (0.0, 0.01, 0.1, 0.7, 5.0, 1000.0)
-    eps = jnp.repeat(jnp.array(sizes, jnp.float32), 8)
-    x = jnp.tile(jnp.asarray(images, jnp.float32) / 255, (len(sizes), 1))
-    y = jnp.tile(jnp.asarray(predicted(model, images), jnp.int32), len(sizes))
-
-    attacks = {
-        name: attack for name, attack in ATTACKS.items()
-        if isinstance(attack, AbstractBallAttack) and attack.ball.name == norm
-        and (name == f"pgd40-{norm}" or (norm, activation) == ("linf", "tanh"))
-    }  # fmt: skip
-    lowest = reached(model, attacks.values(), x, y, eps, key)
-    for name, certifier in CERTIFIERS.items():
-        if certifier.ball.name == norm and activation in certifier.activations:
-            prove = lambda x, y, e, certifier=certifier: certifier(model, x, y, eps=e)
-            assert jnp.all(jax.jit(jax.vmap(prove))(x, y, eps) <= lowest), name
+    x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(predicted(model, images), jnp.int32)
+    for eps in (0.0, 0.01, 0.1, 0.7, 5.0, 1000.0):
+        lowest = reached(ATTACKS[f"pgd40-{norm}"], model, x, y, eps, key)
+        for name, certifier in certifiers(norm, activation).items():
+            assert jnp.all(bounds(certifier, model, x, y, eps) <= lowest), (name, eps)
 
 
 def swap(activation, low, high, low_slope, high_slope):
@@ -96,7 +84,7 @@ def test_an_unsound_bound_would_be_caught(mistake, getkey, monkeypatch):
     elif mistake == "a margin":
         monkeypatch.setattr(crown, "lowest", lambda *args: real(*args) + 0.01)
     prove = lambda x, y, e: CROWN(Linf())(model, x, y, eps=e)
-    lowest = reached(model, [ATTACKS["pgd40-linf"]], x, y, eps, getkey())
+    lowest = reached(ATTACKS["pgd40-linf"], model, x, y, eps, getkey())
     assert jnp.any(jax.jit(jax.vmap(prove))(x, y, eps) > lowest) == (mistake != "none")
 
 
@@ -207,28 +195,31 @@ def test_bounds_are_exact_for_an_affine_network_inside_the_box(certifier, getkey
     dual = {"linf": 1, "l2": 2, "l1": np.inf}[certifier.ball.name]
     slack = jnp.linalg.norm(weight[2][None] - weight[others], ord=dual, axis=1)
     expected = jnp.min(logits[2] - logits[others] - eps * slack)
-    assert jnp.allclose(certifier(model, x, y, eps=jnp.array(eps)), expected, atol=2e-3)
+    found = bounds(certifier, model, x[None], y[None], eps)
+    assert jnp.allclose(found, expected, atol=2e-3)
 
 
 @every_certifier
 def test_beyond_the_whole_box_nothing_gets_worse(certifier, getkey):
-    model, y = network(getkey()), jnp.array(0)
-    bound = jax.jit(lambda eps: certifier(model, jnp.full(64, 0.5), y, eps=eps))
-    assert jnp.allclose(bound(jnp.array(64.0)), bound(jnp.array(6400.0)), rtol=1e-3)
+    model, x = network(getkey()), jax.random.uniform(getkey(), (8, 64))
+    bound = lambda eps: bounds(certifier, model, x, jnp.arange(8), eps)
+    assert jnp.allclose(bound(64.0), bound(6400.0), rtol=1e-3)
 
 
-@every_certifier
-def test_margins_of_samples_lie_above_the_bound(certifier, getkey):
-    ball = certifier.ball
-    for activation in ("tanh", "relu"):
-        model = network(getkey(), activation=activation)
-        x, radius = jax.random.uniform(getkey(), (64,)), jnp.array(0.05)
-        y = jnp.argmax(model(x))
-        keys = jax.random.split(getkey(), 10_000)
-        shifts = jax.vmap(lambda k, radius=radius: ball.sample(k, 64, radius))(keys)
-        samples = jnp.clip(x[None] + shifts, 0, 1)
-        lowest = jnp.min(jax.vmap(lambda z, y=y, m=model: metrics.margin(m(z), y))(samples))
-        assert certifier(model, x, y, eps=radius) <= lowest
+@every_meeting
+def test_margins_of_samples_lie_above_the_bound(norm, activation, getkey):
+    model, x = network(getkey(), activation=activation), jax.random.uniform(getkey(), (8, 64))
+    y, eps = jnp.argmax(jax.vmap(model)(x), axis=1), 0.05
+
+    @jax.jit
+    def lowest(x, y, key):
+        shift = jax.vmap(lambda k: BALLS[norm].sample(k, 64, jnp.array(eps)))
+        samples = jnp.clip(x[None] + shift(jax.random.split(key, 10_000)), 0, 1)
+        return jnp.min(jax.vmap(lambda z: metrics.margin(model(z), y))(samples))
+
+    sampled = jnp.stack([lowest(*image, getkey()) for image in zip(x, y, strict=True)])
+    for name, certifier in certifiers(norm, activation).items():
+        assert jnp.all(bounds(certifier, model, x, y, eps) <= sampled), name
 
 
 def intervals():
@@ -299,9 +290,8 @@ def test_the_tangent_from_an_end_touches_where_it_should():
 def test_linear_bounds_are_tighter_than_intervals(activation, getkey):
     model, x = network(getkey(), activation=activation), jax.random.uniform(getkey(), (8, 64))
     y = jnp.argmax(jax.vmap(model)(x), axis=1)
-    bound = lambda c: jax.vmap(lambda x, y: c(model, x, y, eps=jnp.array(0.02)))(x, y)
-    names = ("ibp-linf", "crown-ibp-linf", "crown-linf")
-    ibp, between, crown = (bound(CERTIFIERS[name]) for name in names)
+    bound = lambda name: bounds(CERTIFIERS[name], model, x, y, 0.02)
+    ibp, between, crown = map(bound, ("ibp-linf", "crown-ibp-linf", "crown-linf"))
     assert jnp.all(between > ibp)
     assert jnp.all(crown > between)
 

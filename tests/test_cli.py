@@ -580,6 +580,7 @@ def test_a_closed_pipe_is_no_traceback():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_train_then_sweep_then_report_is_a_run(run, small_npz):
     assert run("train", "--data", small_npz, *TINY, "--out", "r", "--quiet")[0] == 0
     assert run("report", "r")[0] == 0

@@ -2,8 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import grey_images, network, predicted
-from test_certify import reached
+from problems import bounds, grey_images, network, predicted, reached
 
 from robust_mnist.attacks import ATTACKS
 from robust_mnist.certify import CERTIFIERS, GlobalLipschitz, LocalLipschitz, lipschitz
@@ -82,7 +81,7 @@ def test_bounds_match_a_network_worked_by_hand():
 def test_local_bounds_are_at_least_as_tight_as_global_ones(norm, activation, getkey):
     model, x = network(getkey(), activation=activation), jax.random.uniform(getkey(), (8, 64))
     y = jnp.argmax(jax.vmap(model)(x), axis=1)
-    bound = lambda c, eps: jax.vmap(lambda x, y: c(model, x, y, eps=jnp.array(eps)))(x, y)
+    bound = lambda certifier, eps: bounds(certifier, model, x, y, eps)
     everywhere, here = (CERTIFIERS[f"lipschitz-{kind}-{norm}"] for kind in ("global", "local"))
     gain = lambda eps: bound(here, eps) - bound(everywhere, eps)
     assert jnp.all(gain(1.0) > -1e-3)
@@ -94,9 +93,9 @@ def test_local_bounds_are_at_least_as_tight_as_global_ones(norm, activation, get
 def test_activations_that_no_other_certifier_knows_are_bounded_soundly(norm, activation, getkey):
     model, images = network(getkey(), activation=activation, gain=1.0), grey_images(getkey(), 8)
     x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(predicted(model, images), jnp.int32)
-    certifier, eps = CERTIFIERS[f"lipschitz-global-{norm}"], jnp.full(8, 0.02, jnp.float32)
-    bounds = jax.vmap(lambda x, y, e: certifier(model, x, y, eps=e))(x, y, eps)
-    assert jnp.all(bounds <= reached(model, [ATTACKS[f"pgd40-{norm}"]], x, y, eps, getkey()))
+    certifier, eps = CERTIFIERS[f"lipschitz-global-{norm}"], 0.02
+    lowest = reached(ATTACKS[f"pgd40-{norm}"], model, x, y, eps, getkey())
+    assert jnp.all(bounds(certifier, model, x, y, eps) <= lowest)
     assert certify_batch(certifier, model, images, np.asarray(y), eps=1e-4).any()
 
 
@@ -122,7 +121,7 @@ def test_a_constant_that_is_a_tenth_too_small_would_be_caught(norm, kind, short,
     monkeypatch.setattr(lipschitz, "_derivatives", lambda *args: short * derivatives(*args))
     x, y, eps = jnp.full((1, 64), 0.5), jnp.zeros(1, jnp.int32), jnp.array([0.1])
     bound = jax.jit(jax.vmap(lambda x, y, e: certifier(model, x, y, eps=e)))(x, y, eps)
-    lowest = reached(model, [ATTACKS[f"pgd40-{norm}"]], x, y, eps, jax.random.key(0))
+    lowest = reached(ATTACKS[f"pgd40-{norm}"], model, x, y, eps, jax.random.key(0))
     assert bool(bound[0] > lowest[0]) == (short < 1)
 
 
