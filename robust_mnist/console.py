@@ -29,16 +29,23 @@ class Console:
             sys.stderr.flush()
 
     @contextlib.contextmanager
-    def progress(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    def progress(
+        self, title: str, total: int, *, even: bool = True
+    ) -> Iterator[Callable[[int, str], None]]:
         """Follow a piece of work of `total` steps.
 
         Progress is told where a step has ended, which is where a Ctrl-C that got lost is acted on.
+
+        Args:
+            title: What is done.
+            total: Steps in all.
+            even: Whether all steps take about as long: if not, no time left is foretold.
 
         Yields:
             `update(done, text)`: how many steps are done by now, and what to say beside the bar.
         """
         interrupts.check()
-        with self._shown(title, total) as show:
+        with self._shown(title, total, even) as show:
 
             def update(done: int, text: str) -> None:
                 interrupts.check()
@@ -48,17 +55,17 @@ class Console:
         interrupts.check()
 
     @contextlib.contextmanager
-    def _shown(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    def _shown(self, title: str, total: int, even: bool) -> Iterator[Callable[[int, str], None]]:
         if self.quiet:
             yield lambda _done, _text: None
         elif sys.stderr.isatty():
-            with self._bar(title, total) as update:
+            with self._bar(title, total, even) as update:
                 yield update
         else:
-            yield _Lines(title, total, self.every, self.note)
+            yield _Lines(title, total, even, self.every, self.note)
 
     @contextlib.contextmanager
-    def _bar(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    def _bar(self, title: str, total: int, even: bool) -> Iterator[Callable[[int, str], None]]:
         # Imported here: `--help` and errors in flags must stay fast.
         from rich import console, progress
 
@@ -67,8 +74,7 @@ class Console:
             progress.BarColumn(bar_width=24),
             progress.MofNCompleteColumn(),
             progress.TimeElapsedColumn(),
-            progress.TextColumn("left"),
-            progress.TimeRemainingColumn(),
+            *([progress.TextColumn("left"), progress.TimeRemainingColumn()] if even else []),
             progress.TextColumn("{task.fields[text]}", markup=False),
         )
         with progress.Progress(*columns, console=console.Console(stderr=True)) as bar:
@@ -79,9 +85,12 @@ class Console:
 class _Lines:
     """Progress for a log file: the first, the last, and one line every few seconds."""
 
-    def __init__(self, title: str, total: int, every: float, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, title: str, total: int, even: bool, every: float, note: Callable[[str], None]
+    ) -> None:
         self.title = title
         self.total = total
+        self.even = even
         self.every = every
         self.note = note
         self.start = time.monotonic()
@@ -98,6 +107,6 @@ class _Lines:
         self.last = now
         rest, since = self.total - done, done - self.before
         # The first steps often cost more than the rest: too few of them foretell nothing.
-        known = rest and 20 * since >= rest
+        known = self.even and rest and 20 * since >= rest
         left = f", about {(now - self.start) / since * rest:.0f} s left" if known else ""
         self.note(f"{self.title} {done}/{self.total}{left}  {text}".rstrip())

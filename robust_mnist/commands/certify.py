@@ -124,7 +124,9 @@ def _watched(
                 console.note(f"{seed}{_line(one)}")
                 return
             if update is None:
-                update = stack.enter_context(console.progress(f"{seed}close", one.images))
+                update = stack.enter_context(
+                    console.progress(f"{seed}close", one.images, even=False)
+                )
             rate = one.domains / one.seconds
             update(
                 one.images - one.open,

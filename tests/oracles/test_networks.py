@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from robust_mnist import checkpoint, load
+from robust_mnist import checkpoint, cli, load
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.certify._backward import hidden_layers, lowest
 from robust_mnist.certify.milp import exact_margin
@@ -19,6 +19,7 @@ from robust_mnist.data.pixels import to_float
 from robust_mnist.sweep import certify_batch
 
 
+PUBLISHED = sorted((Path(__file__).parents[2] / "reports" / "exact").glob("*.npz"))
 FOLDER = os.environ.get("ROBUST_MNIST_NETWORKS")
 pytestmark = pytest.mark.skipif(FOLDER is None, reason="ROBUST_MNIST_NETWORKS names no folder")
 
@@ -103,3 +104,15 @@ def test_exact_margins_lie_between_the_bound_and_the_clean_margin(mnist):
         exact = exact_margin(model, image, int(y), eps=0.01)
         bound = crown(model, jnp.asarray(image), jnp.asarray(y, jnp.int32), eps=jnp.array(0.01))
         assert bound - 1e-5 <= exact <= logits[y] - np.max(np.delete(logits, y))
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=[path.stem for path in PUBLISHED])
+def test_published_verdicts_hold(path, capsys):
+    """All wrong images are replayed, and some certificates proven again."""
+    name = path.stem.partition("-linf-")[0]
+    network = Path(FOLDER) / f"{name}.npz"
+    if not network.is_file():
+        pytest.skip(f"{network} is missing")
+    words = ["verify", str(path), "--model", str(network), "--images", "200", "--budget", "60s"]
+    assert cli.main([*words, "--quiet"]) == 0
+    assert " 0 refuted" in capsys.readouterr().out
