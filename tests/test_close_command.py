@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -41,9 +42,44 @@ def test_a_network_is_closed_kept_and_verified(run, closed, small_npz):
     assert told["proven"] == told["certificates"] == found["certified"]
 
 
-def test_a_false_claim_is_noticed(run, closed, small_npz):  # noqa: ARG001
-    import dataclasses
+def test_what_is_left_open_is_named_with_its_bounds(run, small_npz, tmp_path):  # noqa: ARG001
+    rng = np.random.default_rng(0)
+    shapes = {"layers.0": (40, 784), "layers.1": (40, 40), "layers.2": (10, 40)}
+    weights = {f"{at}.weight": rng.normal(size=size) / 6 for at, size in shapes.items()}
+    np.savez("net.npz", **weights, **{f"{at}.bias": np.zeros(s[0]) for at, s in shapes.items()})
+    words = ["--model", "net.npz", "--data", small_npz, "--eps", "0.005", "--out", "part.npz"]
+    words += ["--methods", "ibp-linf", "--budget", "0.0001", "--quiet"]
+    code, out, _ = run("close", *words, "--json")
+    (found,) = json.loads(out)
+    assert code == 0
+    assert found["open"] == len(found["open_images"]) > 0
+    radii = Exact.read("part.npz").radii
+    for one in found["open_images"]:
+        at = one["image"]
+        assert (radii.lower[at], radii.upper[at]) == (one["lower"], one["upper"])
+        assert 0 < radii.lower[at] < 0.005 < radii.upper[at] < 1
+        assert radii.certifier[at] == "alpha-crown20-linf"
+    code, out, _ = run("close", *words)
+    nearest = found["open_images"][0]
+    assert f"open: image {nearest['image']}, with its radius from {nearest['lower']:.6g}" in out
+    check = ["verify", "part.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
+    code, out, err = run(*check, "--json")
+    assert err == ""
+    told = json.loads(out)
+    # FAB broke some after their radius was certified.
+    smaller = int(np.sum((radii.lower > 0) & (radii.lower < 0.005)))
+    assert smaller >= found["open"]
+    assert (code, told["smaller"], told["smaller_proven"]) == (0, smaller, smaller)
+    # A smaller radius that is claimed too large is noticed.
+    exact = Exact.read("part.npz")
+    lower = np.where((radii.lower > 0) & (radii.lower < 0.005), 0.0049999, radii.lower)
+    radii = dataclasses.replace(exact.radii, lower=lower)
+    dataclasses.replace(exact, radii=radii).write("part.npz")
+    code, out, _ = run(*check, "--json")
+    assert json.loads(out)["smaller_proven"] < smaller
 
+
+def test_a_false_claim_is_noticed(run, closed, small_npz):  # noqa: ARG001
     exact = Exact.read("net-0.02.npz")
     check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
     witness = exact.witness.copy()

@@ -24,6 +24,10 @@ from robust_mnist.records import Exact, attack_seed
 from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Tried
 
 
+# Open images that are named one by one.
+_LISTED = 10
+
+
 def certify(command: config.Certify) -> Result:
     """Run certifiers, and an attack on what they leave open, at one radius."""
     if not (command.methods or command.norm in CERTIFY):
@@ -190,6 +194,20 @@ def _counts(command: config.Certify, seed: int, bounds: Bounds) -> dict[str, Any
     }  # fmt: skip
 
 
+def _open(command: config.Certify, bounds: Bounds) -> list[dict[str, Any]]:
+    """Images that are not decided, by their place in the data, those nearest to it first."""
+    radii = bounds.radii
+    left = np.flatnonzero(sweeping.open_at(bounds, command.eps))
+    order = left[np.argsort(-radii.lower[left], kind="stable")]
+    return [
+        {
+            "image": int(at), "lower": float(radii.lower[at]),
+            "upper": float(radii.upper[at]) if np.isfinite(radii.upper[at]) else None,
+        }
+        for at in order
+    ]  # fmt: skip
+
+
 def _check_search(model: MLP) -> None:
     """Refuse a network that branch and bound cannot cut up."""
     if model.activation not in CURVES:
@@ -261,5 +279,12 @@ def _told(command: config.Certify, found: dict[int, tuple[list[Tried], Bounds]])
             f"{certified} certified, {attacked} attacked, {counts['open']} open, "
             f"of {images}; robust accuracy is {share}"
         )
-        facts.append(counts | {"methods": [one._asdict() for one in tried]})
+        left = _open(command, bounds) if isinstance(command, config.Close) else []
+        lines += [
+            f"open: image {one['image']}, with its radius from {one['lower']:.6g} to "
+            f"{np.inf if one['upper'] is None else one['upper']:.6g}" for one in left[:_LISTED]
+        ]  # fmt: skip
+        if len(left) > _LISTED:
+            lines.append(f"and {len(left) - _LISTED} more, which --json lists")
+        facts.append(counts | {"methods": [one._asdict() for one in tried], "open_images": left})
     return Result("\n".join(lines), facts)

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, PRNGKeyArray
+from jaxtyping import Bool, Float64, PRNGKeyArray
 
 from robust_mnist.certify import CERTIFIERS, SEARCHES
 from robust_mnist.clock import stopwatch
@@ -16,7 +16,7 @@ from robust_mnist.records import Radii
 from robust_mnist.sweep._bounds import Bounds, found_cell, run_cell
 from robust_mnist.sweep._branch import BranchAndBound, Budget, Progress
 from robust_mnist.sweep._driver import concatenate
-from robust_mnist.sweep._proofs import certify_batch
+from robust_mnist.sweep._proofs import certified_radii, certify_batch
 from robust_mnist.sweep._sweep import Task, _Network, _write
 
 
@@ -68,7 +68,8 @@ def settle_at(
         methods: Names of certifiers and attacks of the norm of `bounds`.
         eps: Radius, above 0.
         key: Randomness of the attacks.
-        budget: What branch and bound may spend in the end on what is left; nothing by default.
+        budget: What branch and bound may spend in the end on what is left; nothing by default. What
+            it leaves open is given bounds on its radius by alpha-CROWN and by FAB.
 
     Yields:
         What each method did, those that find nothing open left out; and between the steps of branch
@@ -93,6 +94,7 @@ def settle_at(
         yield Tried(method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds)
     if budget is not None and open_at(bounds, eps).any():
         yield from _branch(model, part, bounds, eps, budget)
+        yield from _enclose(model, part, bounds, eps, key)
 
 
 def _branch(
@@ -120,6 +122,30 @@ def _branch(
     )
 
 
+def _enclose(
+    model: MLP, part: Part, bounds: Bounds, eps: float, key: PRNGKeyArray
+) -> Generator[Tried, None, None]:
+    """Bounds on the radii of what is open after all, which tell how far from decided it is."""
+    norm = bounds.radii.norm
+    for method in (f"alpha-crown20-{norm}", f"fab100-targeted-{norm}"):
+        places = np.flatnonzero(open_at(bounds, eps))
+        if not places.size:
+            return
+        with stopwatch() as elapsed:
+            if method in CERTIFIERS:
+                some = part.take(places)
+                found = certified_radii(
+                    CERTIFIERS[method], model, some.images, some.labels,
+                    largest=eps, gap=eps / 1024,
+                )  # fmt: skip
+                _certify(bounds, method, places, found)
+            else:
+                cell = run_cell(model, part, bounds, method, np.inf, key, at=places)
+                bounds.merge(method, cell, credit=False)
+        settled = places.size - int(np.sum(open_at(bounds, eps)))
+        yield Tried(method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds)
+
+
 def _hand_over(bounds: Bounds, method: str, places: np.ndarray, work: BranchAndBound) -> None:
     _certify(bounds, method, places[work.certified], work.eps)
     if work.found:
@@ -128,7 +154,9 @@ def _hand_over(bounds: Bounds, method: str, places: np.ndarray, work: BranchAndB
         bounds.merge(method, found_cell(bounds, method, places[wrong], found), credit=False)
 
 
-def _certify(bounds: Bounds, method: str, places: np.ndarray, eps: float) -> None:
+def _certify(
+    bounds: Bounds, method: str, places: np.ndarray, eps: float | Float64[np.ndarray, " places"]
+) -> None:
     proof = np.full(bounds.radii.lower.size, -np.inf)
     proof[places] = eps
     bounds.radii = bounds.radii.merge(Radii.certified(bounds.radii.norm, method, proof))
