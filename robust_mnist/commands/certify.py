@@ -195,7 +195,7 @@ def _counts(command: config.Certify, seed: int, bounds: Bounds) -> dict[str, Any
 
 
 def _open(command: config.Certify, bounds: Bounds) -> list[dict[str, Any]]:
-    """Images that are not decided, by their place in the data, those nearest to it first."""
+    """Images that are not decided, by place in the data, the nearest to being certified first."""
     radii = bounds.radii
     left = np.flatnonzero(sweeping.open_at(bounds, command.eps))
     order = left[np.argsort(-radii.lower[left], kind="stable")]

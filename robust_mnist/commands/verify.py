@@ -77,7 +77,7 @@ def verify(command: config.Verify) -> Result:
 def _prove_smaller(
     model: MLP, part: Part, norm: str, radii: Float64[np.ndarray, " images"]
 ) -> Bool[np.ndarray, " images"]:
-    """Which radii of images that stayed open are certified as they are said to be."""
+    """Which radii below the one asked for are certified as they are said to be."""
     if not radii.size:
         return np.zeros(0, bool)
     certifier = CERTIFIERS[f"alpha-crown20-{norm}"]
