@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,23 +78,37 @@ def settle_at(
     Raises:
         Contradiction: A certificate and an attack exclude each other.
     """
+
+    def decide(method: str, places: np.ndarray) -> None:
+        if method in CERTIFIERS:
+            some = part.take(places)
+            holds = certify_batch(CERTIFIERS[method], model, some.images, some.labels, eps=eps)
+            _certify(bounds, method, places[holds], eps)
+        else:
+            cell = run_cell(model, part, bounds, method, eps, key, at=places)
+            bounds.merge(method, cell, credit=False)
+
+    yield from _in_turn(methods, bounds, eps, decide)
+    if budget is not None and open_at(bounds, eps).any():
+        yield from _branch(model, part, bounds, eps, budget)
+        yield from _enclose(model, part, bounds, eps, key)
+
+
+def _in_turn(
+    methods: Sequence[str],
+    bounds: Bounds,
+    eps: float,
+    run: Callable[[str, np.ndarray], None],
+) -> Generator[Tried, None, None]:
+    """Run each method on the images that those before it left open, and say what it settled."""
     for method in methods:
         places = np.flatnonzero(open_at(bounds, eps))
         if not places.size:
             return
         with stopwatch() as elapsed:
-            if method in CERTIFIERS:
-                some = part.take(places)
-                holds = certify_batch(CERTIFIERS[method], model, some.images, some.labels, eps=eps)
-                _certify(bounds, method, places[holds], eps)
-            else:
-                cell = run_cell(model, part, bounds, method, eps, key, at=places)
-                bounds.merge(method, cell, credit=False)
+            run(method, places)
         settled = places.size - int(np.sum(open_at(bounds, eps)))
         yield Tried(method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds)
-    if budget is not None and open_at(bounds, eps).any():
-        yield from _branch(model, part, bounds, eps, budget)
-        yield from _enclose(model, part, bounds, eps, key)
 
 
 def _branch(
@@ -126,24 +140,22 @@ def _enclose(
     model: MLP, part: Part, bounds: Bounds, eps: float, key: PRNGKeyArray
 ) -> Generator[Tried, None, None]:
     """Bounds on the radii of what is open after all, which tell how far from decided it is."""
+
+    def enclose(method: str, places: np.ndarray) -> None:
+        if method in CERTIFIERS:
+            some = part.take(places)
+            found = certified_radii(
+                CERTIFIERS[method], model, some.images, some.labels,
+                largest=eps, gap=eps / 1024,
+            )  # fmt: skip
+            _certify(bounds, method, places, found)
+        else:
+            cell = run_cell(model, part, bounds, method, np.inf, key, at=places)
+            bounds.merge(method, cell, credit=False)
+
     norm = bounds.radii.norm
-    for method in (f"alpha-crown20-{norm}", f"fab100-targeted-{norm}"):
-        places = np.flatnonzero(open_at(bounds, eps))
-        if not places.size:
-            return
-        with stopwatch() as elapsed:
-            if method in CERTIFIERS:
-                some = part.take(places)
-                found = certified_radii(
-                    CERTIFIERS[method], model, some.images, some.labels,
-                    largest=eps, gap=eps / 1024,
-                )  # fmt: skip
-                _certify(bounds, method, places, found)
-            else:
-                cell = run_cell(model, part, bounds, method, np.inf, key, at=places)
-                bounds.merge(method, cell, credit=False)
-        settled = places.size - int(np.sum(open_at(bounds, eps)))
-        yield Tried(method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds)
+    methods = f"alpha-crown20-{norm}", f"fab100-targeted-{norm}"
+    yield from _in_turn(methods, bounds, eps, enclose)
 
 
 def _hand_over(bounds: Bounds, method: str, places: np.ndarray, work: BranchAndBound) -> None:

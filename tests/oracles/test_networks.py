@@ -29,11 +29,15 @@ def mnist():
     return load("mnist")
 
 
-def foreign(name, activation):
+def stored(name):
     path = Path(FOLDER) / f"{name}.npz"
     if not path.is_file():
         pytest.skip(f"{path} is missing")
-    return checkpoint.read_npz(path, activation)
+    return path
+
+
+def foreign(name, activation):
+    return checkpoint.read_npz(stored(name), activation)
 
 
 # auto_LiRPA 0.7.1: mean width of the output intervals of 8 images at Linf 0.01. Its lines for
@@ -109,10 +113,7 @@ def test_exact_margins_lie_between_the_bound_and_the_clean_margin(mnist):
 @pytest.mark.parametrize("path", PUBLISHED, ids=[path.stem for path in PUBLISHED])
 def test_published_verdicts_hold(path, capsys):
     """All wrong images are replayed, and some certificates proven again."""
-    name = path.stem.partition("-linf-")[0]
-    network = Path(FOLDER) / f"{name}.npz"
-    if not network.is_file():
-        pytest.skip(f"{network} is missing")
+    network = stored(path.stem.partition("-linf-")[0])
     words = ["verify", str(path), "--model", str(network), "--images", "200", "--budget", "60s"]
     assert cli.main([*words, "--quiet"]) == 0
     assert " 0 refuted" in capsys.readouterr().out
