@@ -107,6 +107,39 @@ def bench_step_attack(benchmark, time_compiled, network, images, labels, name):
     check(network, images, labels, jnp.clip(attacked, 0.0, 1.0))
 
 
+@pytest.mark.parametrize("name", ["pgd40-linf", "pgd40-l2"])
+def bench_radii(benchmark, time_compiled, network, mnist, name):
+    """The searches of a curve, ten radii on all test images, without the decisions of the host."""
+    if jax.default_backend() == "cpu":
+        pytest.skip(
+            "for accelerators: a CPU does what bench_ball_attack says, a hundred times over"
+        )
+    attack, key = ATTACKS[name], method_key(jax.random.key(0), name)
+    images = jnp.asarray(to_float(mnist.test_images))
+    labels, ids = (
+        jnp.asarray(mnist.test_labels, jnp.int32),
+        jnp.arange(len(images), dtype=jnp.int32),
+    )
+    largest = 2.0 * HALFWAY[attack.ball.name]
+    eps = jnp.asarray(np.linspace(largest / 10, largest, 10), jnp.float32)
+
+    def run(model, images, labels, ids, eps):
+        def one(radius):
+            radii = jnp.full(len(ids), radius)
+            found = attack_batch(attack, model, images, labels, ids=ids, eps=radii, key=key)
+            return jax.vmap(metrics.margin)(jax.vmap(model)(found), labels) > 0
+
+        return jax.lax.map(one, eps)
+
+    right = time_compiled(run, network, images, labels, ids, eps, items=len(eps) * len(ids))
+
+    count_evaluations(benchmark, network)
+    accuracy = jnp.mean(right, axis=1)
+    assert jnp.all(jnp.diff(accuracy) <= 0.001)
+    assert accuracy[0] > 0.7
+    assert accuracy[-1] < 0.2
+
+
 @pytest.mark.parametrize("name", CELLS)
 def bench_break(benchmark, time_call, network, mnist, name):
     """A cell of a sweep on all test images: search on the device, decision on the host."""

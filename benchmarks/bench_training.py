@@ -28,11 +28,15 @@ LAB, LARGE = (784, 50, 50, 10), (784, 512, 512, 10)
         pytest.param(LAB, 128, False, "float32", 1, id="128-networks-independent"),
         pytest.param(LAB, 128, True, "float32", 1, id="128-networks-shared"),
         pytest.param(LAB, 128, True, "bf16", 1, id="128-networks-shared-bf16"),
+        pytest.param(LAB, 1024, True, "float32", 1, id="1024-networks-shared"),
+        pytest.param(LAB, 1024, True, "bf16", 1, id="1024-networks-shared-bf16"),
         pytest.param(LARGE, 1, False, "float32", 2, id="784-512-512-10"),
         pytest.param(LARGE, 1, False, "bf16", 2, id="784-512-512-10-bf16"),
     ],
 )
 def bench_training(time_compiled, split, sizes, networks, shared, precision, epochs):
+    if networks == 1024 and jax.default_backend() == "cpu":
+        pytest.skip("for accelerators: minutes on a CPU, which 128 networks keep as busy")
     settings = TrainSettings(
         sizes=sizes, seeds=networks, shared_batches=shared, precision=precision
     )

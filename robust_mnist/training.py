@@ -173,25 +173,32 @@ def advance(
         A function of state, keys (one per network), number of the first epoch and images; it gives
         the new state and the four metrics, each of shape (networks,).
     """
+    # The orders of some epochs at a time: a GPU sorts ten in little more time than one, and no
+    # number of epochs fills the memory with them.
+    together = max(n for n in range(1, 11) if epochs % n == 0)
 
     def one(
         state: State, key: PRNGKeyArray, order: PRNGKeyArray, first: Int[Array, ""], images: Images
     ) -> tuple[State, dict[str, Array]]:
-        per_epoch = images.train.shape[0] // settings.batch_size
+        count = images.train.shape[0]
+        per_epoch = count // settings.batch_size
 
-        def epoch(state: State, number: Int[Array, ""]) -> tuple[State, None]:
-            order_key = jax.random.fold_in(_fold(order, "batches"), number)
-            shuffled = shuffle(order_key, images.train.shape[0])
-            batches = shuffled[: per_epoch * settings.batch_size].reshape(per_epoch, -1)
-            steps = number * per_epoch + jnp.arange(per_epoch)
+        def batches(number: Int[Array, ""]) -> Int[Array, "steps batch"]:
+            shuffled = shuffle(jax.random.fold_in(_fold(order, "batches"), number), count)
+            return shuffled[: per_epoch * settings.batch_size].reshape(per_epoch, -1)
 
-            def step(state: State, at: tuple[Array, Array]) -> tuple[State, None]:
-                batch, count = at
-                return _step(settings, state, key, batch, count, images), None
+        def step(state: State, at: tuple[Array, Array]) -> tuple[State, None]:
+            batch, number = at
+            return _step(settings, state, key, batch, number, images), None
 
-            return jax.lax.scan(step, state, (batches, steps))
+        def several(state: State, number: Int[Array, ""]) -> tuple[State, None]:
+            orders = jax.vmap(batches)(number + jnp.arange(together))
+            steps = number * per_epoch + jnp.arange(together * per_epoch)
+            orders = orders.reshape(len(steps), settings.batch_size)
+            return jax.lax.scan(step, state, (orders, steps))
 
-        state, _ = jax.lax.scan(epoch, state, first + jnp.arange(epochs))
+        starts = first + jnp.arange(0, epochs, together)
+        state, _ = jax.lax.scan(several, state, starts)
         return state, _measure(state.model, images)
 
     def all_networks(

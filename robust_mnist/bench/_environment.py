@@ -15,6 +15,7 @@ from robust_mnist.bench._device import device_in_use
 from robust_mnist.records import commit
 
 
+_VECTORS = {"amx_bf16": "AMX", "avx512f": "AVX-512", "avx2": "AVX2"}  # the widest first
 LIBRARIES = ("jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "jaxtyping", "seaborn")
 
 
@@ -97,8 +98,11 @@ def _cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    told = lambda key: [line.partition(":")[2].strip() for line in lines if line.startswith(key)]
+    name, flags = (next(iter(told(key)), "") for key in ("model name", "flags"))
+    # Rented machines of one name differ by several times where their vectors do.
+    widest = next((words for flag, words in _VECTORS.items() if flag in flags.split()), "")
+    return f"{name or platform.machine()}{widest and f' ({widest})'}"
 
 
 def _threads() -> int:

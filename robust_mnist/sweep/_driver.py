@@ -1,6 +1,8 @@
 """One method over a batch of images: compiled on the device, decided on the host."""
 
+import concurrent.futures
 import dataclasses
+import os
 import zlib
 from collections.abc import Callable
 
@@ -14,7 +16,7 @@ from robust_mnist import metrics
 from robust_mnist.attacks import AbstractBallAttack, AbstractMinimalAttack, AbstractStepAttack
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import AbstractClassifier
-from robust_mnist.sweep._feasible import pull, sizes
+from robust_mnist.sweep._feasible import puller, sizes
 from robust_mnist.threat import AbstractBall
 
 
@@ -27,6 +29,9 @@ CLEAR = 1e-3
 HALVINGS = 14
 # Shares by which the linearised boundary is passed: on a curved one the first of them land.
 OVERSHOOTS = (0.1, 0.03, 0.01, 0.0)
+# Chunks in flight. On an accelerator the decisions of one processor take ten times as long as a
+# search; where the device is two processors itself, there is nothing to share.
+_IN_FLIGHT = min(8, max(1, (os.cpu_count() or 1) // 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,15 +276,20 @@ def break_batch(
     rounded = np.where(rounded > radius, np.nextafter(rounded, np.float32(0)), rounded)
     y, index = labels.astype(np.int32), ids.astype(np.int32)
     norm, size = attack.ball.name, min(chunk, count)
-    parts = []
-    # Chunk by chunk on the host as well: float64 copies of a chunk stay in the cache.
-    for start in range(0, count, size):
-        at = slice(start, start + size)
+    slices = [slice(start, start + size) for start in range(0, count, size)]
+
+    def one(at: slice) -> Found:
         answers = in_chunks(
             lambda x, y, i, r: _search(attack, model, x, y, i, r, key),
             size, images[at], y[at], index[at], rounded[at],
         )  # fmt: skip
-        parts.append(_decide(norm, model, to_float(images[at]), y[at], answers, radius[at], size))
+        return _decide(norm, model, to_float(images[at]), y[at], answers, radius[at], size)
+
+    # Chunk by chunk on the host as well: float64 copies of a chunk stay in the cache. The first one
+    # compiles, and must be alone in that; the others share the processors.
+    first = one(slices[0])
+    with concurrent.futures.ThreadPoolExecutor(_IN_FLIGHT) as pool:
+        parts = [first, *pool.map(one, slices[1:])]
     return concatenate(parts)
 
 
@@ -325,12 +335,14 @@ def _decide(
     size, witness = np.full(len(labels), np.inf), clean.copy()
     reached = np.full(labels.shape, -1, np.int64)
     sized, margins = [], []
+    pull = puller(norm, clean, eps)
     for answer in answers:
-        images = pull(norm, clean, answer, eps)
+        images = pull(answer)
         margin, classes = judge(images)
         # The later of the three are closer, and those that are not quite so are clearly wrong.
         wrong = (margin <= 0) & ~mistake
-        size = np.where(wrong, sizes(norm, clean, images), size)
+        size = size.copy()
+        size[wrong] = sizes(norm, clean[wrong], images[wrong])
         witness[wrong], reached[wrong] = images[wrong], classes[wrong]
         sized.append(np.where(mistake, 0.0, size))
         margins.append(margin)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Float32, Float64
 
 
 Wide = Float64[np.ndarray, "images pixels"]
+Pull = Callable[[Float32[np.ndarray, "images pixels"]], Float32[np.ndarray, "images pixels"]]
 
 
 def sizes(
@@ -40,6 +41,8 @@ def pull(
 ) -> Float32[np.ndarray, "images pixels"]:
     """Move each found image towards its clean one until box and ball hold exactly.
 
+    `puller` does the same to several answers for the same clean images, in less time.
+
     Float32 attacks overshoot their radius by a few units in the last place. What is returned is the
     very float32 image that is judged, and its float64 size is at most `eps`, with no tolerance.
     A NaN pixel is left alone: its image is no success.
@@ -50,31 +53,39 @@ def pull(
         found: What the attack returned.
         eps: Radius of each image; infinite where only the box bounds the search.
     """
-    x = clean.astype(np.float64)
-    z = np.clip(found.astype(np.float64), 0.0, 1.0)
+    return puller(norm, clean, eps)(found)
+
+
+def puller(
+    norm: str, clean: Float32[np.ndarray, "images pixels"], eps: Float64[np.ndarray, " images"]
+) -> Pull:
+    """`pull` for these clean images and radii; what depends on them alone is computed once."""
     if norm == "linf":
-        return _pull_linf(x, clean, z, eps[:, None])
+        x, radius = clean.astype(np.float64), eps[:, None]
+        low = _inwards(np.clip(x - radius, 0.0, 1.0), x, clean, radius)
+        high = _inwards(np.clip(x + radius, 0.0, 1.0), x, clean, radius)
+        return lambda found: np.clip(found, low, high)
     if norm == "l0":
-        return _pull_l0(clean, z.astype(np.float32), eps)
-    return _pull_scaled(norm, x, clean, z, eps)
+        return lambda found: _pull_l0(clean, np.clip(found, 0.0, 1.0), eps)
+    return lambda found: _pull_scaled(norm, clean, found, eps)
 
 
-def _pull_linf(
-    x: Float[np.ndarray, "images pixels"],
+def _inwards(
+    end: Wide,
+    x: Wide,
     clean: Float32[np.ndarray, "images pixels"],
-    z: Float[np.ndarray, "images pixels"],
-    eps: Float[np.ndarray, "images 1"],
+    eps: Float64[np.ndarray, "images 1"],
 ) -> Float32[np.ndarray, "images pixels"]:
-    pulled = np.clip(z, x - eps, x + eps).astype(np.float32)
+    """The float32 pixels next to `end` that are within `eps` of the clean ones by float64."""
+    inside = end.astype(np.float32)
     # Rounding to float32 may step outside by one unit; a step back leads inside. Few pixels need
     # one, so only they are touched.
     for _ in range(3):
-        outside = np.abs(pulled.astype(np.float64) - x) > eps
+        outside = np.abs(inside - x) > eps
         if not outside.any():
-            return pulled
-        pulled[outside] = np.nextafter(pulled[outside], clean[outside])
-    outside = np.abs(pulled.astype(np.float64) - x) > eps
-    return np.where(outside, clean, pulled)
+            return inside
+        inside[outside] = np.nextafter(inside[outside], clean[outside])
+    return np.where(np.abs(inside - x) > eps, clean, inside)
 
 
 def _pull_l0(
@@ -91,21 +102,20 @@ def _pull_l0(
 
 def _pull_scaled(
     norm: str,
-    x: Float[np.ndarray, "images pixels"],
     clean: Float32[np.ndarray, "images pixels"],
-    z: Float[np.ndarray, "images pixels"],
+    found: Float32[np.ndarray, "images pixels"],
     eps: Float[np.ndarray, " images"],
 ) -> Float32[np.ndarray, "images pixels"]:
+    x, z = clean.astype(np.float64), np.clip(found, 0.0, 1.0)
     delta = z - x
     length = _SIZES[norm](delta)
     shrink = np.where(length > eps, eps / np.where(length > 0, length, 1.0), 1.0)
-    pulled = z.astype(np.float32)
+    pulled, outside = z, length > eps
     # Each turn shrinks a little more, by about the rounding error of float32.
     for slack in (0.0, 1e-7, 1e-6, 1e-5, 1e-4):
-        outside = sizes(norm, clean, pulled) > eps
         if not outside.any():
             return pulled
         factor = (shrink * (1.0 - slack))[outside, None]
         pulled[outside] = (x[outside] + delta[outside] * factor).astype(np.float32)
-    outside = sizes(norm, clean, pulled) > eps
+        outside[outside] = sizes(norm, clean[outside], pulled[outside]) > eps[outside]
     return np.where(outside[:, None], clean, pulled)
