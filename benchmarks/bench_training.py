@@ -61,7 +61,8 @@ def bench_training(time_compiled, split, sizes, networks, shared, precision, epo
     assert jnp.all(jnp.isfinite(after))
     assert jnp.all(after < 0.7 * before)
     # Each network has weights of its own; one trained and copied would be sixteen times as fast.
-    assert len(set(after.tolist())) == networks
+    # Of a thousand losses a few are equal by chance.
+    assert len(set(after.tolist())) > 0.99 * networks
 
 
 def bench_fit(benchmark, time_call, split):

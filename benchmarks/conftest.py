@@ -7,7 +7,7 @@ What a result file says of a benchmark, in `extra_info`, each where it applies:
 - `items`, `bytes`, `flops` and the same `_per_s`: what a call does, and the rate of the median
   round. Arithmetic is that of the matrix products.
 - `peak_share`: of the rate of a large square product on this machine; `own_peak_share`: of the
-  rate of the benchmark's own products, each alone.
+  rate of the benchmark's own products, each alone; none where calling one takes most of its time.
 - `trace_s`, `lower_s`, `compile_s`, `first_call_s`: what the first result takes. `compilations`:
   how many programs are compiled for it.
 - `operations`, `argument_bytes`, `output_bytes`, `temporary_bytes`, `peak_bytes`: the compiled
@@ -132,7 +132,8 @@ def pytest_terminal_summary(terminalreporter, config):
     for name, facts in rates.items():
         flops = f"{facts['flops_per_s'] / 1e9:10,.1f} GFLOP/s" if "flops_per_s" in facts else ""
         if "own_peak_share" in facts:
-            flops += f" {facts['own_peak_share']:4.0%} {facts['peak_share'] or 0:4.0%}"
+            shares = (facts["own_peak_share"], facts["peak_share"])
+            flops += "".join(f" {share:4.0%}" if share else "    -" for share in shares)
         compiled = f"{facts['compile_s']:6.2f} s compiling" if "compile_s" in facts else ""
         line = f"{name:{width}}  {facts['items_per_s']:14,.0f} items/s {flops:28} {compiled}"
         terminalreporter.write_line(line.rstrip())
@@ -195,7 +196,8 @@ def time_compiled(benchmark, request, time_call):
         if "flops_per_s" in facts:
             peak = request.config.stash[PEAKS][f"matmul_{dtype}"]
             facts["peak_share"] = peak and facts["flops_per_s"] / peak
-            facts["own_peak_share"] = facts["flops_per_s"] / own_rate(program.jaxpr, dtype)
+            own = own_rate(program.jaxpr, dtype)
+            facts["own_peak_share"] = own and facts["flops_per_s"] / own
         return out
 
     return run

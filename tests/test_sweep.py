@@ -5,6 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from problems import Affine, grey_images, network, predicted
 
@@ -45,15 +46,24 @@ def task(tmp_path, part, name="run", **settings):
 LINF = {"norm": ("linf",), "eps": (0.02, 0.05), "methods": ("fgsm-linf", "pgd40-linf", "ibp-linf")}
 
 
-def same_results(first, second):
+def same_results(first, second, *, rounding=0.0):
     ours, theirs = first.arrays("radii"), second.arrays("radii")
     assert set(ours) == set(theirs)
     for key in ours:
-        assert np.array_equal(ours[key], theirs[key]), key
+        same(ours[key], theirs[key], rounding)
     drop = ["seconds"]
-    assert first.rows().drop(columns=drop).equals(second.rows().drop(columns=drop))
+    pd.testing.assert_frame_equal(
+        first.rows().drop(columns=drop), second.rows().drop(columns=drop), rtol=0, atol=rounding
+    )
     for key, array in first.arrays("witnesses").items():
-        assert np.array_equal(array, second.arrays("witnesses")[key])
+        same(array, second.arrays("witnesses")[key], rounding)
+
+
+def same(array, other, rounding):
+    if array.dtype.kind == "f":
+        np.testing.assert_allclose(array, other, rtol=0, atol=rounding)
+    else:
+        np.testing.assert_array_equal(array, other)
 
 
 def test_rows_are_tidy_and_agree_with_the_radii(tmp_path, networks, part):
@@ -106,7 +116,8 @@ def test_methods_and_radii_added_later_give_what_one_sweep_gives(tmp_path, netwo
     ):
         part_by_part = task(tmp_path, part, "parts", **step)
         sweep_run(part_by_part, {0: networks[0]}, QUIET)
-    same_results(whole.folder, part_by_part.folder)
+    # A product's last bit may depend on how many images share a call: on some processors only.
+    same_results(whole.folder, part_by_part.folder, rounding=1e-5)
 
 
 def test_a_killed_sweep_repeats_only_what_was_in_flight(tmp_path, networks, part, monkeypatch):
@@ -170,7 +181,7 @@ def test_several_seeds_are_the_single_ones_side_by_side(tmp_path, networks, part
         for key, array in alone.folder.arrays("radii").items():
             assert np.array_equal(stacked[key][seed], array), key
     rows = both.folder.rows()
-    assert rows.groupby("seed").size().nunique() == 1
+    assert len(set(rows.groupby("seed").size())) == 1
     assert len(both.folder.load().radii_of("linf")) == 2
 
 

@@ -58,7 +58,8 @@ def own_rate(program: core.ClosedJaxpr, dtype: str = "float32") -> float | None:
         dtype: Numbers multiplied.
 
     Returns:
-        None where the products are unknown, or there are none.
+        None where the products are unknown, or there are none, or one takes little longer than
+        calling it: a program that makes many calls into one would seem faster than its products.
     """
     found = products(program)
     if not found:
@@ -66,6 +67,8 @@ def own_rate(program: core.ClosedJaxpr, dtype: str = "float32") -> float | None:
     total = sum(product.flops * count for product, count in found.items())
     # A millionth of the work says nothing about the rate, but would cost a compilation.
     large = {p: count for p, count in found.items() if p.flops * count > total / 100}
+    if any(p.flops / product_rate(p, dtype) < 4 * _call() for p in large):
+        return None
     seconds = sum(p.flops * count / product_rate(p, dtype) for p, count in large.items())
     return sum(p.flops * count for p, count in large.items()) / seconds
 
@@ -123,6 +126,12 @@ def _dispatch() -> float:
     x = jnp.zeros(())
     # One by one: what a caller who needs each result waits for beyond the work itself.
     return seconds_per_call(lambda: jax.block_until_ready(nothing(x)))
+
+
+@functools.cache
+def _call() -> float:
+    """Seconds of an empty call in a row of calls that nobody waits for."""
+    return seconds_per_call(jax.jit(lambda x: x + 1.0), jnp.zeros(()))
 
 
 def _float32_error() -> float:
