@@ -207,7 +207,8 @@ class TrainSettings:
     activation: str = "tanh"
     """Hidden activation: tanh, relu, sigmoid, gelu, silu, elu, softplus, leaky-relu, abs."""
     objective: str = "cross-entropy"
-    """What training minimises: cross-entropy, adversarial-linf-0.1, interval-linf-0.1."""
+    """What training minimises: cross-entropy, adversarial-linf-0.1, adversarial-linf-0.3,
+    interval-linf-0.1."""
     epochs: int = 500
     """Passes over the training images."""
     batch_size: int = 1000

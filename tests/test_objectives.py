@@ -111,6 +111,18 @@ def test_an_adversarial_loss_of_an_affine_network_has_a_closed_form(getkey):
     assert jnp.allclose(found, jnp.log1p(jnp.exp(-worst)), atol=1e-5)
 
 
+def test_the_radius_of_adversarial_training_grows_with_the_step(getkey):
+    """From the clean loss to that at the full radius: by the closed form above, on the way too."""
+    weight = jax.random.normal(getkey(), (16,)) / 4
+    model, x = Affine(jnp.stack([weight, -weight]) / 2, jnp.zeros(2)), jnp.full(16, 0.5)
+    attack = PGD(Linf(), steps=7, rel_step_size=0.5, loss=AttackCrossEntropy())
+    objective = Adversarial(attack, 0.1, ramp=200)
+    for step, eps in ((0, 0.0), (50, 0.025), (200, 0.1), (5000, 0.1)):
+        found = objective(model, x, jnp.array(0), step=jnp.array(step), key=getkey())
+        worst = weight @ x - eps * jnp.sum(jnp.abs(weight))
+        assert jnp.allclose(found, jnp.log1p(jnp.exp(-worst)), atol=1e-5)
+
+
 @pytest.mark.parametrize("ball", [Linf(), L2()], ids=["linf", "l2"])
 def test_the_image_under_attack_counts_as_given(ball, problem, getkey):
     """The gradient is that of plain training on the very images that the attack returns."""
@@ -132,11 +144,11 @@ def test_the_image_under_attack_counts_as_given(ball, problem, getkey):
         assert np.allclose(one, other, atol=1e-6)
 
 
-def test_the_entry_attacks_as_its_name_says():
-    entry = OBJECTIVES["adversarial-linf-0.1"]
-    attack = entry.attack
-    assert (entry.eps, entry.objective) == (0.1, CrossEntropy())
-    assert attack == PGD(Linf(), steps=7, rel_step_size=0.25, loss=AttackCrossEntropy())
+@pytest.mark.parametrize(("eps", "ramp"), [(0.1, 0), (0.3, 2000)])
+def test_the_entry_attacks_as_its_name_says(eps, ramp):
+    entry = OBJECTIVES[f"adversarial-linf-{eps}"]
+    assert (entry.eps, entry.ramp, entry.objective) == (eps, ramp, CrossEntropy())
+    assert entry.attack == PGD(Linf(), steps=7, rel_step_size=0.25, loss=AttackCrossEntropy())
 
 
 def test_adversarial_training_moves_robust_accuracy(parts):
@@ -229,6 +241,7 @@ def test_networks_without_intervals_are_refused(change, complaint):
             lambda: Adversarial(PGD(), -0.1),
             "adversarial training needs eps of at least 0, got -0.1",
         ),
+        (lambda: Adversarial(PGD(), 0.1, ramp=-1), "ramp of at least 0, got -1"),
         (lambda: Interval(-0.1, 0, 1), "interval training needs eps of at least 0, got -0.1"),
         (lambda: Interval(0.1, 0, 0), "ramp of at least 1 steps, got 0 and 0"),
         (lambda: Interval(0.1, 0, 1, clean=2.0), r"clean in \[0, 1\], got 2.0"),

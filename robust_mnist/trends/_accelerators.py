@@ -20,7 +20,7 @@ from robust_mnist.trends._ratio import Ratio, ratio
 TOPICS: dict[str, tuple[str, ...]] = {
     "training": ("training", "fit"),
     "inference": ("inference",),
-    "attacks": ("ball_attack", "minimal_attack", "step_attack", "break"),
+    "attacks": ("ball_attack", "minimal_attack", "step_attack", "break", "radii"),
     "certifiers": ("certifier",),
 }
 OTHER = "other"
