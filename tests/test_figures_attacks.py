@@ -228,6 +228,17 @@ def test_the_report_says_where_pgd_misses_what_others_find():
     assert "cw" not in sentence  # 4 points are not far
 
 
+def test_attacks_that_miss_little_each_may_together_be_far_below_pgd():
+    """Two break 45 images each, and none in common: 4.5 points alone, 9 together."""
+    found = {
+        "pgd40-linf": standing(0), "ddn100-linf": standing(45), "fmn100-linf": standing(45)[::-1]
+    }  # fmt: skip
+    [sentence] = _attacks.warnings(records_of(found))
+    assert "all attacks together 91.0 %, which is 9.0 points below" in sentence
+    assert "So are" not in sentence
+    assert _attacks.warnings(records_of(found | {"pgd40-linf": standing(45)})) == []
+
+
 def test_a_gap_counts_if_its_whole_interval_does():
     """60 of 1,000 images are 6 points, give or take 1.5."""
     for broken, certain in ((60, False), (80, True)):

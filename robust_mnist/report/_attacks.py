@@ -11,6 +11,7 @@ from robust_mnist.records import Alone, Records
 
 # From here on another attack is far below PGD: a share of the images.
 FAR = 0.05
+TOGETHER = "all attacks together"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Gap:
     """How far an attack is below PGD at one radius.
 
     Attributes:
-        method: The attack.
+        method: The attack, or `TOGETHER`.
         pgd: The best of the attacks by PGD at this radius.
         eps: The radius.
         accuracy: What `method` leaves standing, the mean over the networks.
@@ -44,6 +45,8 @@ class Gap:
 def gaps(alone: Alone, grid: list[float]) -> list[Gap]:
     """Where attacks are far below PGD, for certain: the largest gap of each attack.
 
+    Where no single one is, all attacks of the run may be so together, each on images of its own.
+
     Args:
         alone: The attacks of a norm.
         grid: Radii to look at.
@@ -53,18 +56,21 @@ def gaps(alone: Alone, grid: list[float]) -> list[Gap]:
     """
     pgd = [i for i, name in enumerate(alone.methods) if name.startswith("pgd")]
     largest: dict[str, Gap] = {}
+    methods = [*alone.methods, TOGETHER]
     for eps in grid if pgd else []:
-        standing = alone.upper > eps
+        standing = np.concatenate([alone.upper, alone.best[None]]) > eps
         accuracy = standing.mean(axis=1)
         best = pgd[int(np.argmin(accuracy[pgd]))]
-        for index, method in enumerate(alone.methods):
+        for index, method in enumerate(methods):
             if index in pgd or accuracy[best] - accuracy[index] <= FAR:
                 continue
             networks = (standing[index], standing[best])
             low, high = _interval(*(flags.reshape(alone.networks, -1) for flags in networks))
-            gap = Gap(method, alone.methods[best], eps, accuracy[index], accuracy[best], low, high)
+            gap = Gap(method, methods[best], eps, accuracy[index], accuracy[best], low, high)
             if low > FAR and (method not in largest or gap.size > largest[method].size):
                 largest[method] = gap
+    if len(largest) > 1:
+        largest.pop(TOGETHER, None)  # below PGD because one of them is
     return sorted(largest.values(), key=lambda gap: -gap.size)
 
 
