@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import shutil
+import threading
 
 import equinox as eqx
 import jax
@@ -9,14 +11,24 @@ import pandas as pd
 import pytest
 from problems import Affine, grey_images, network, predicted
 
-from robust_mnist.attacks import GradientStep
+from robust_mnist.attacks import ATTACKS, GradientStep
 from robust_mnist.config import DEFAULT_NORMS, METHODS, PRESETS, SweepSettings
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
 from robust_mnist.models import MLP
 from robust_mnist.records import COLUMNS, RunFolder
-from robust_mnist.sweep import Task, norm_of, plan, radii, smallest_step, step_sweep, sweep_run
+from robust_mnist.sweep import (
+    Task,
+    _driver,
+    break_batch,
+    norm_of,
+    plan,
+    radii,
+    smallest_step,
+    step_sweep,
+    sweep_run,
+)
 
 
 ABOUT = {"dataset": "toy", "model": "mlp", "objective": "none", "accelerator": "cpu"}
@@ -118,6 +130,35 @@ def test_methods_and_radii_added_later_give_what_one_sweep_gives(tmp_path, netwo
         sweep_run(part_by_part, {0: networks[0]}, QUIET)
     # A product's last bit may depend on how many images share a call: on some processors only.
     same_results(whole.folder, part_by_part.folder, rounding=1e-5)
+
+
+def test_chunks_side_by_side_give_what_they_give_one_by_one(networks, part, monkeypatch):
+    attack, key, threads = ATTACKS["pgd40-linf"], jax.random.key(0), set()
+    judge = _driver._judge
+
+    def noted(*args):
+        threads.add(threading.get_ident())
+        return judge(*args)
+
+    def found(in_flight):
+        monkeypatch.setattr(_driver, "_IN_FLIGHT", in_flight)
+        monkeypatch.setattr(_driver, "_judge", noted)
+        threads.clear()
+        return break_batch(
+            attack, networks[0], part.images, part.labels,
+            ids=part.ids, eps=0.05, key=key, chunk=2,
+        )  # fmt: skip
+
+    alone = dataclasses.asdict(found(1))
+    assert len(threads) == 2  # this one, and that of the pool
+    together = dataclasses.asdict(found(4))
+    assert len(threads) > 2
+    for name, array in alone.items():
+        assert np.array_equal(array, together[name]), name
+    # What is set here is not set there, so all has to be done here.
+    with jax.default_matmul_precision("highest"):
+        found(4)
+    assert threads == {threading.get_ident()}
 
 
 def test_a_killed_sweep_repeats_only_what_was_in_flight(tmp_path, networks, part, monkeypatch):

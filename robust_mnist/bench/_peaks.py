@@ -58,8 +58,9 @@ def own_rate(program: core.ClosedJaxpr, dtype: str = "float32") -> float | None:
         dtype: Numbers multiplied.
 
     Returns:
-        None where the products are unknown, or there are none, or one takes little longer than
-        calling it: a program that makes many calls into one would seem faster than its products.
+        None where the products are unknown, or there are none, or more than a tenth of their time
+        goes to those that take little longer than their call: a program that makes many calls into
+        one would seem faster than its products.
     """
     found = products(program)
     if not found:
@@ -67,9 +68,11 @@ def own_rate(program: core.ClosedJaxpr, dtype: str = "float32") -> float | None:
     total = sum(product.flops * count for product, count in found.items())
     # A millionth of the work says nothing about the rate, but would cost a compilation.
     large = {p: count for p, count in found.items() if p.flops * count > total / 100}
-    if any(p.flops / product_rate(p, dtype) < 4 * _call() for p in large):
+    alone = {p: p.flops / product_rate(p, dtype) for p in large}
+    seconds = sum(alone[p] * count for p, count in large.items())
+    calling = sum(alone[p] * count for p, count in large.items() if alone[p] < 4 * _call())
+    if calling > seconds / 10:
         return None
-    seconds = sum(p.flops * count / product_rate(p, dtype) for p, count in large.items())
     return sum(p.flops * count for p, count in large.items()) / seconds
 
 

@@ -21,7 +21,7 @@ OBJECTIVES: dict[str, AbstractObjective] = with_plugins(
     {
         "cross-entropy": CrossEntropy(),
         "adversarial-linf-0.1": Adversarial(_MADRY, eps=0.1),
-        # Their radius on MNIST, which small networks only reach when they are led there.
+        # Their radius on MNIST, reached in the first two fifths of a training of 5,000 steps.
         "adversarial-linf-0.3": Adversarial(_MADRY, eps=0.3, ramp=2000),
         # Gowal et al.'s mix at the end; their schedule, 2,000 and 10,000 of 60,000 steps, is cut
         # to what a run of this suite has: 5,000 steps by default.

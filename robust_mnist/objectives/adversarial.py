@@ -15,8 +15,8 @@ class Adversarial(AbstractObjective):
     """Another objective, on the image that an attack finds in a ball instead of the clean one.
 
     The attack starts anew at each step, and its image counts as given: nothing is differentiated
-    through the search. At a large radius an untrained network learns nothing but one class for
-    all, so the radius may grow with the step, as Gowal et al. ("On the effectiveness of interval
+    through the search. At a large radius an untrained network may learn nothing but one class for
+    all, so the radius can grow with the step, as Gowal et al. ("On the effectiveness of interval
     bound propagation for training verifiably robust models", 2018) do for intervals.
 
     Reference:

@@ -45,7 +45,7 @@ class Gap:
 def gaps(alone: Alone, grid: list[float]) -> list[Gap]:
     """Where attacks are far below PGD, for certain: the largest gap of each attack.
 
-    Where no single one is, all attacks of the run may be so together, each on images of its own.
+    Where no single one is, all of them may be so together, each on images of its own.
 
     Args:
         alone: The attacks of a norm.
@@ -57,8 +57,8 @@ def gaps(alone: Alone, grid: list[float]) -> list[Gap]:
     pgd = [i for i, name in enumerate(alone.methods) if name.startswith("pgd")]
     largest: dict[str, Gap] = {}
     methods = [*alone.methods, TOGETHER]
-    for eps in grid if pgd else []:
-        standing = np.concatenate([alone.upper, alone.best[None]]) > eps
+    for eps in grid if 0 < len(pgd) < len(alone.methods) else []:
+        standing = np.concatenate([alone.upper, alone.upper.min(axis=0, keepdims=True)]) > eps
         accuracy = standing.mean(axis=1)
         best = pgd[int(np.argmin(accuracy[pgd]))]
         for index, method in enumerate(methods):

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -29,9 +30,10 @@ CLEAR = 1e-3
 HALVINGS = 14
 # Shares by which the linearised boundary is passed: on a curved one the first of them land.
 OVERSHOOTS = (0.1, 0.03, 0.01, 0.0)
-# Chunks in flight. On an accelerator the decisions of one processor take ten times as long as a
-# search; where the device is two processors itself, there is nothing to share.
-_IN_FLIGHT = min(8, max(1, (os.cpu_count() or 1) // 2))
+# Chunks in flight. On an accelerator one processor decides for many times as long as a search
+# takes; where the device is two processors itself, there is nothing to share.
+_PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+_IN_FLIGHT = min(8, max(1, (_PROCESSORS or 1) // 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,8 +291,16 @@ def break_batch(
     # compiles, and must be alone in that; the others share the processors.
     first = one(slices[0])
     with concurrent.futures.ThreadPoolExecutor(_IN_FLIGHT) as pool:
-        parts = [first, *pool.map(one, slices[1:])]
+        # What a `with` of JAX sets holds in its own thread alone.
+        alike = _settings() == pool.submit(_settings).result()
+        parts = [first, *(pool.map if alike else map)(one, slices[1:])]
     return concatenate(parts)
+
+
+def _settings() -> tuple[object, ...]:
+    """What this thread computes with."""
+    now: Any = jax.config  # its values are attributes that no type checker sees
+    return now.jax_default_matmul_precision, now.jax_enable_x64, now.jax_default_device
 
 
 def decide_images(
