@@ -179,7 +179,7 @@ def time_compiled(benchmark, request, time_call):
     `first_call_s` is what a user waits for the first result: compilation and one call.
     """
 
-    def run(function, *args, items, rounds=30, iterations=1, dtype="float32"):
+    def run(function, *args, items, rounds=30, iterations=1, flops=None, dtype="float32"):
         args = jax.block_until_ready(jax.device_put(args))
         with stopwatch() as compiling:
             program = compile_in_stages(function, *args)
@@ -187,7 +187,7 @@ def time_compiled(benchmark, request, time_call):
         # JAX returns before the device is done, so waiting is part of the call.
         call = lambda: jax.block_until_ready(program.call(*args))
         out = time_call(
-            call, items=items, rounds=rounds, iterations=iterations, flops=program.flops
+            call, items=items, rounds=rounds, iterations=iterations, flops=flops or program.flops
         )
         facts = benchmark.extra_info
         facts.update(stages, operations=program.operations, **program.memory)

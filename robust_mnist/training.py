@@ -1,8 +1,9 @@
-"""Training: many networks in one compiled program, one transfer to the host per record.
+"""Training: many networks in one compiled program, and as few words with the host as will do.
 
 Images stay bytes on the device and batches are gathered there. The steps between two records are
-one `lax.scan`; networks are a `vmap` over it. The batch order of an epoch depends on the key and
-the number of the epoch alone, so a checkpoint needs no random state.
+one `lax.scan`; networks are a `vmap` over it. Records that come in quick succession are fetched
+together, because a call takes a millisecond of the host's time. The batch order of an epoch depends
+on the key and the number of the epoch alone, so a checkpoint needs no random state.
 """
 
 import dataclasses
@@ -29,6 +30,16 @@ from robust_mnist.objectives import OBJECTIVES
 
 
 Record = dict[str, float]
+
+# Records of one call: as many as take this long, in seconds, and no more than that.
+PATIENCE, TOGETHER = 0.1, 16
+# A GPU multiplies in tiles of so many rows. Where a batch leaves one half empty, XLA gathers it
+# twice, as it is and filled up, and a step takes a sixth longer.
+TILES = {"gpu": 64}
+# What a record measures, and on which images.
+METRICS = (
+    ("train", "cross_entropy"), ("valid", "cross_entropy"), ("valid", "mse"), ("valid", "accuracy"),
+)  # fmt: skip
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -212,6 +223,47 @@ def advance(
     return all_networks
 
 
+def records(
+    settings: TrainSettings, epochs: int
+) -> Callable[
+    [State, Key[Array, " networks"], Int[Array, ""], Int[Array, ""], Images],
+    tuple[State, dict[str, Array]],
+]:
+    """The program that does `advance` several times; how often is told when it is called.
+
+    Args:
+        settings: What to train and how.
+        epochs: Passes over the training images between two records, at least 1.
+
+    Returns:
+        A function of state, keys, number of the first epoch, number of records (at most
+        `TOGETHER`) and images; it gives the new state and the four metrics, each of shape
+        (TOGETHER, networks), of which the rows beyond that number hold zeros.
+    """
+    once = advance(settings, epochs)
+
+    def several(
+        state: State,
+        keys: Key[Array, " networks"],
+        first: Int[Array, ""],
+        count: Int[Array, ""],
+        images: Images,
+    ) -> tuple[State, dict[str, Array]]:
+        arrays, rest = eqx.partition(state, eqx.is_array)
+
+        def record(number: Int[Array, ""], carry: PyTree) -> PyTree:
+            arrays, kept = carry
+            state, measured = once(eqx.combine(arrays, rest), keys, first + number * epochs, images)
+            kept = jax.tree.map(lambda rows, row: rows.at[number].set(row), kept, measured)
+            return eqx.filter(state, eqx.is_array), kept
+
+        kept = {f"{part}_{metric}": jnp.zeros((TOGETHER, len(keys))) for part, metric in METRICS}
+        arrays, kept = jax.lax.fori_loop(0, count, record, (arrays, kept))
+        return eqx.combine(arrays, rest), kept
+
+    return several
+
+
 def shuffle(key: PRNGKeyArray, count: int) -> Int[Array, " count"]:
     """The numbers from 0 to `count - 1` in random order.
 
@@ -242,6 +294,8 @@ def _step(
     step: Int[Array, ""],
     images: Images,
 ) -> State:
+    # The mean over the batch leaves out the rows that only fill the last tile.
+    batch = jnp.pad(batch, (0, -len(batch) % TILES.get(jax.default_backend(), 1)))
     x, y = to_float(images.train[batch]), images.train_labels[batch]
     step_key = jax.random.fold_in(key, step)
     keys = jax.vmap(lambda index: jax.random.fold_in(step_key, index))(batch)
@@ -262,18 +316,16 @@ def _loss(
     if settings.precision == "bf16":
         model = Rounded(model)
     one = lambda x, y, key: objective(model, x, y, step=step, key=key)
-    return jnp.mean(jax.vmap(one)(x, y, keys)) + objective.penalty(model, step=step)
+    losses = jax.vmap(one)(x, y, keys)[: settings.batch_size]
+    return jnp.mean(losses) + objective.penalty(model, step=step)
 
 
 def _measure(model: AbstractClassifier, images: Images) -> dict[str, Array]:
-    train = metrics.evaluate(model, to_float(images.train), images.train_labels)
-    valid = metrics.evaluate(model, to_float(images.valid), images.valid_labels)
-    return {
-        "train_cross_entropy": train["cross_entropy"],
-        "valid_cross_entropy": valid["cross_entropy"],
-        "valid_mse": valid["mse"],
-        "valid_accuracy": valid["accuracy"],
+    measured = {
+        "train": metrics.evaluate(model, to_float(images.train), images.train_labels),
+        "valid": metrics.evaluate(model, to_float(images.valid), images.valid_labels),
     }
+    return {f"{part}_{metric}": measured[part][metric] for part, metric in METRICS}
 
 
 def check_batch(settings: TrainSettings, part: Part) -> None:
@@ -336,6 +388,7 @@ class _Training:
         self.keys = _keys(settings)
         self.state = initialise(settings)
         self.programs: dict[int, Any] = {}
+        self.together = 1
         self.epoch, self.seconds, self.compile_seconds = 0, 0.0, 0.0
         self.history: list[Record] = []
         self.saved, self.saving = time.monotonic(), 0.0
@@ -345,7 +398,8 @@ class _Training:
             self._restore()
         with interrupts.deferred() as asked:
             while self.epoch < self.settings.epochs:
-                self._record(min(self.settings.record_every, self.settings.epochs - self.epoch))
+                known = len(self.history)
+                self._advance()
                 if asked():
                     self._save()
                     raise Interrupted(
@@ -353,8 +407,9 @@ class _Training:
                         "the same command continues"
                     )
                 self._save_now_and_then()
-                for call in on_record:
-                    call(self.history)
+                for end in range(known, len(self.history), self.settings.seeds):
+                    for call in on_record:
+                        call(self.history[: end + self.settings.seeds])
         self._save()
         networks, rest = eqx.partition(self.state.model, eqx.is_array)
         models = [
@@ -367,24 +422,32 @@ class _Training:
             models, self.history, self.seconds, self.compile_seconds, done / self.seconds
         )
 
-    def _record(self, epochs: int) -> None:
-        first = jnp.asarray(self.epoch, jnp.int32)
-        program = self._program(epochs, first)
+    def _advance(self) -> None:
+        """Train up to the next record, or over several of them where they come quickly."""
+        left = self.settings.epochs - self.epoch
+        epochs = min(self.settings.record_every, left)
+        count = min(self.together, left // epochs)
+        first, rows = jnp.asarray(self.epoch, jnp.int32), jnp.asarray(count, jnp.int32)
+        program = self._program(epochs, first, rows)
         start = time.perf_counter()
-        self.state, measured = program(self.state, self.keys, first, self.images)
+        self.state, measured = program(self.state, self.keys, first, rows, self.images)
         host = jax.device_get(measured)  # the one transfer, and the wait for the device
-        self.seconds += time.perf_counter() - start
-        self.epoch += epochs
-        for i in range(self.settings.seeds):
-            record = {"epoch": self.epoch, "seed": self.settings.seed + i}
-            self.history.append(record | {name: float(values[i]) for name, values in host.items()})
+        took = time.perf_counter() - start
+        self.seconds += took
+        for row in range(count):
+            self.epoch += epochs
+            for i in range(self.settings.seeds):
+                values = {name: float(metric[row, i]) for name, metric in host.items()}
+                about = {"epoch": self.epoch, "seed": self.settings.seed + i}
+                self.history.append(about | values)
+        self.together = max(1, min(2 * count, int(count * PATIENCE / took), TOGETHER))
 
-    def _program(self, epochs: int, first: Array) -> Any:
+    def _program(self, epochs: int, first: Array, rows: Array) -> Any:
         if epochs not in self.programs:
             start = time.perf_counter()
-            jitted: Any = eqx.filter_jit(advance(self.settings, epochs))
+            jitted: Any = eqx.filter_jit(records(self.settings, epochs))
             self.programs[epochs] = jitted.lower(
-                self.state, self.keys, first, self.images
+                self.state, self.keys, first, rows, self.images
             ).compile()
             self.compile_seconds += time.perf_counter() - start
         return self.programs[epochs]

@@ -208,6 +208,45 @@ def test_the_steps_between_records_compile_once(parts, monkeypatch):
     assert traces == [2, 1]  # four records of two epochs, one of the epoch left over
 
 
+def test_rows_that_fill_a_tile_change_nothing(parts, monkeypatch):
+    # A batch of 50 as a GPU trains it, 14 times with the first image as well.
+    plain = training.train(SMALL, *parts)
+    monkeypatch.setattr(training, "TILES", {jax.default_backend(): 64})
+    shapes = []
+    loss = training._loss
+    monkeypatch.setattr(training, "_loss", lambda *args: shapes.append(len(args[2])) or loss(*args))
+    filled = training.train(SMALL, *parts)
+    assert set(shapes) == {64}
+    for a, b in zip(weights(plain.models[0]), weights(filled.models[0]), strict=True):
+        assert np.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("patience", [0.0, 1e9])
+def test_records_that_come_in_quick_succession_are_fetched_together(parts, monkeypatch, patience):
+    """The numbers, the weights and what is told after each record stay the same."""
+    settings = dataclasses.replace(SMALL, epochs=19, record_every=2, seeds=2)
+    alone = training.train(settings, *parts)
+    monkeypatch.setattr(training, "PATIENCE", patience)
+    calls, seen = [0], []
+    get = jax.device_get
+    monkeypatch.setattr(jax, "device_get", lambda tree: calls.append(calls.pop() + 1) or get(tree))
+    trained = training.train(settings, *parts, on_record=[lambda h: seen.append(len(h))])
+    assert seen == list(range(2, 22, 2))
+    # Nine records and a short one: one by one, or 1 + 2 + 4 + 2 + 1.
+    assert calls == [5 if patience else 10]
+    assert trained.history == alone.history
+    assert all(same(a, b) for a, b in zip(trained.models, alone.models, strict=True))
+
+
+def test_no_more_records_are_fetched_together_than_there_is_room_for(parts, monkeypatch):
+    monkeypatch.setattr(training, "PATIENCE", 1e9)
+    monkeypatch.setattr(training, "TOGETHER", 2)
+    settings = dataclasses.replace(SMALL, epochs=7, record_every=1)
+    trained = training.train(settings, *parts)
+    assert [record["epoch"] for record in trained.history] == list(range(1, 8))
+    assert all(record["train_cross_entropy"] > 0 for record in trained.history)
+
+
 def test_the_host_fetches_the_four_metrics_of_a_record_at_once_and_nothing_else(parts, monkeypatch):
     from jax._src.array import ArrayImpl
 
@@ -224,6 +263,7 @@ def test_the_host_fetches_the_four_metrics_of_a_record_at_once_and_nothing_else(
 
     monkeypatch.setattr(ArrayImpl, "_value", property(counted))
     monkeypatch.setattr(jax, "device_get", counted_get)
+    monkeypatch.setattr(training, "PATIENCE", 0.0)
     settings = dataclasses.replace(SMALL, epochs=8)
     training.train(settings, *parts, on_record=[lambda _: at.append((calls[0], fetched[0]))])
     # Between two records: one call, for four arrays.

@@ -57,6 +57,13 @@ PEERS: dict[str, Peer] = {
         "delta outside the root, not centred; as torch, with its step through torch.compile, and "
         "with CUDA graphs where there is a GPU",
     ),
+    "torch-graphs": Peer(
+        "torch_graphs",
+        "PyTorch, CUDA graph",
+        ("torch",),
+        "delta outside the root, not centred; as torch, with its step captured by hand and "
+        "replayed; on a GPU only",
+    ),
     "flax": Peer(
         "flax_optax",
         "Flax, Optax",
