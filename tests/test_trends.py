@@ -4,8 +4,10 @@ The files in `data/bench` are real, of one machine with two threads and with one
 calls itself synthetic is made up here, and stands for no device.
 """
 
+import contextlib
 import csv
 import html.parser
+import io
 import json
 import math
 import os
@@ -96,6 +98,33 @@ def run(capsys, *words):
 @pytest.fixture(scope="module")
 def real():
     return compare(TWO, ONE)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """What two environments made, compared in a step of a workflow: words, folder and summary."""
+    from robust_mnist import cli
+
+    folder = tmp_path_factory.mktemp("compared")
+    (folder / "summary.md").write_text("before\n")
+    words = ["bench", "accelerators", str(TWO), str(ONE), "--out", str(folder / "out")]
+    said, complaints = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(complaints),
+    ):
+        patched.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
+        assert cli.main(words) == 0
+    assert complaints.getvalue() == ""
+    return said.getvalue(), folder / "out", folder / "summary.md"
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without figures, for tests of what else is written."""
+    monkeypatch.setattr("robust_mnist.figures.TIMING_FIGURES", {})
+    monkeypatch.setattr("robust_mnist.report._accelerators.TIMING_FIGURES", {})
 
 
 @pytest.fixture(autouse=True)
@@ -384,13 +413,8 @@ def test_the_measured_error_of_a_product_explains_the_difference(tmp_path, error
 # --- what is written ------------------------------------------------------------------------------
 
 
-def test_the_first_lines_tell_the_device_the_topics_the_agreement_and_the_crossover(
-    tmp_path, capsys
-):
-    code, out, err = run(capsys, "accelerators", TWO, ONE, "--out", tmp_path)
-    lines = out.splitlines()
-    assert code == 0
-    assert err == ""
+def test_the_first_lines_tell_the_device_the_topics_the_agreement_and_the_crossover(written):
+    lines = written[0].splitlines()
     assert lines[0] == "AMD EPYC, 1 thread against AMD EPYC, 2 threads"
     words = [line.split()[0] for line in lines[1:7]]
     assert words == ["training", "inference", "attacks", "certifiers", "numbers", "wins"]
@@ -411,14 +435,12 @@ def test_one_environment_alone_is_shown_and_said_to_be_alone(tmp_path, capsys):
     assert (tmp_path / "figures" / "inference_time.svg").exists()
 
 
-def test_every_file_is_written(tmp_path, capsys):
-    code, _, _ = run(capsys, "accelerators", TWO, ONE, "--out", tmp_path / "out")
-    assert code == 0
+def test_every_file_is_written(written):
+    _, out, _ = written
     from robust_mnist.figures import TIMING_FIGURES
 
     expected = {f"figures/{name}.{end}" for name in TIMING_FIGURES for end in ("svg", "png")}
     expected |= {f"accelerators.{end}" for end in ("html", "csv", "md")}
-    out = tmp_path / "out"
     assert {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()} == expected
     with (out / "accelerators.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -430,6 +452,7 @@ def test_every_file_is_written(tmp_path, capsys):
     assert float(found["speedup"]) == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_json_holds_the_table_and_no_nan(tmp_path, capsys):
     code, out, _ = run(capsys, "accelerators", TWO, ONE, "--out", tmp_path, "--json")
     data = json.loads(out, parse_constant=pytest.fail)
@@ -438,26 +461,22 @@ def test_json_holds_the_table_and_no_nan(tmp_path, capsys):
     assert data["agreement"] == {"AMD EPYC, 1 thread": "agree"}
 
 
-def test_the_summary_of_a_step_is_appended_to(tmp_path, capsys, monkeypatch):
-    summary = tmp_path / "summary.md"
-    summary.write_text("before\n")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    run(capsys, "accelerators", TWO, ONE, "--out", tmp_path / "out")
+def test_the_summary_of_a_step_is_appended_to(written):
+    _, out, summary = written
     text = summary.read_text()
-    assert text == "before\n" + (tmp_path / "out" / "accelerators.md").read_text()
+    assert text == "before\n" + (out / "accelerators.md").read_text()
     assert "| AMD EPYC, 1 thread | agree |" in text
     assert "![" not in text
     assert "<img" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_summary_never_exceeds_what_github_takes(tmp_path, capsys, monkeypatch):
     summary = tmp_path / "summary.md"
     summary.write_text("x" * 600_000)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     many = {f"load[{'n' * 700}{i}]": [1.0] * 5 for i in range(1500)}
     path = synthetic_file(tmp_path / "a.json", many)
-    monkeypatch.setattr("robust_mnist.figures.TIMING_FIGURES", {})  # they would take a minute
-    monkeypatch.setattr("robust_mnist.report._accelerators.TIMING_FIGURES", {})
     run(capsys, "accelerators", path, "--out", tmp_path / "out")
     assert 900_000 < summary.stat().st_size <= 1_000_000
     assert summary.read_text().endswith("Cut here: the rest is in the files beside this one.\n")
@@ -509,9 +528,9 @@ def test_hostile_names_end_up_as_text(tmp_path, hostile, capsys):
             assert "`" not in line.replace("\\`", "")
 
 
-def test_the_page_needs_no_network_and_holds_every_table(tmp_path, capsys):
-    run(capsys, "accelerators", TWO, ONE, "--out", tmp_path)
-    text = (tmp_path / "accelerators.html").read_text()
+def test_the_page_needs_no_network_and_holds_every_table(written):
+    _, out, _ = written
+    text = (out / "accelerators.html").read_text()
     page = Tags(text)
     assert page.addresses == []
     assert page.tags.count("table") == 8

@@ -172,15 +172,17 @@ def _rate(value: float, unit: str) -> str:
 
 def _speedups(found: trends.Comparison) -> Grid:
     labels = [one.label for one in found.environments]
+    measured: dict[str, dict[str, dict[Any, Any]]] = {}
+    for row in found.table.to_dict("records"):
+        measured.setdefault(str(row["benchmark"]), {})[row["device"]] = row
     rows = []
-    for name, group in found.table.groupby("benchmark", sort=False):
-        cells = {row["device"]: row for row in group.to_dict("records")}
-        line = [str(name)]
+    for name, cells in measured.items():
+        line = [name]
         for label in labels:
-            row = cells.get(label)
-            line.append(_grids.duration(row["seconds"]) if row else "-")
+            one = cells.get(label)
+            line.append(_grids.duration(one["seconds"]) if one else "-")
             if label != labels[0]:
-                line.append(_speedup(row) if row else "-")
+                line.append(_speedup(one) if one else "-")
         rows.append(line)
     heading = ["benchmark", labels[0]]
     for label in labels[1:]:
