@@ -135,27 +135,29 @@ def _climb(
     halvings: int,
 ) -> Float[Array, " images"]:
     """The largest radius found in float32 at which each image is proven; 0 where there is none."""
-    # Where the next radius lies: halfway, then where the secant meets `CLOSE`, at last just below.
-    aims = jnp.asarray([np.nan] * halvings + [0.0] * (SECANTS - 1) + [0.01], jnp.float32)
+    # Where the next radius lies: at the end above, at that below, then halfway, then where the
+    # secant meets `CLOSE`, at last just below. The ends are visited inside the loop, because
+    # compiling a bound a second and a third time takes as long as the first.
+    ends = [1.0, 0.0, *[np.nan] * (halvings + SECANTS)]
+    aims = [np.nan] * (2 + halvings) + [0.0] * (SECANTS - 1) + [0.01]
+    turns = jnp.asarray(ends, jnp.float32), jnp.asarray(aims, jnp.float32)
 
     def climb(x: Array, y: Array, most: Array) -> Array:
-        bound = lambda e: certifier(model, x, y, eps=e) - CLOSE
-
-        def closer(ends: Ends, aim: Array) -> tuple[Ends, None]:
-            low, at_low, high, at_high = ends
+        def closer(ends: Ends, turn: tuple[Array, Array]) -> tuple[Ends, None]:
+            (low, at_low, high, at_high), (end, aim) = ends, turn
             share = jnp.clip(at_low / (at_low - at_high) - aim, 0.01, 0.99)
             # Also where a bound is NaN or infinite.
-            radius = low + (high - low) * jnp.where(jnp.isfinite(share), share, 0.5)
-            value = bound(radius)
+            share = jnp.where(jnp.isfinite(share), share, 0.5)
+            radius = jnp.where(end == 1, high, low + (high - low) * jnp.where(end == 0, 0.0, share))
+            value = certifier(model, x, y, eps=radius) - CLOSE
             proven = value > 0
             pick = lambda ours, theirs: jnp.where(proven, ours, theirs)
             below = pick(radius, low), pick(value, at_low)
             return (*below, pick(high, radius), pick(at_high, value)), None
 
-        start = jnp.zeros_like(most)
-        at_most = bound(most)
-        (low, *_), _ = jax.lax.scan(closer, (start, bound(start), most, at_most), aims)
-        return jnp.where(at_most > 0, most, low)
+        start, unknown = jnp.zeros_like(most), jnp.full_like(most, jnp.nan)
+        (low, *_), _ = jax.lax.scan(closer, (start, unknown, most, unknown), turns)
+        return low
 
     with jax.default_matmul_precision("highest"):
         return jax.vmap(climb)(to_float(images), labels, largest)
