@@ -102,8 +102,26 @@ def attack_batch(
     return jax.vmap(run)(images, labels, eps, image_keys(key, ids))
 
 
-@eqx.filter_jit
 def _search(
+    attack: Search,
+    model: AbstractClassifier,
+    images: UInt8[Any, "images pixels"],
+    labels: Int[Any, " images"],
+    ids: Int[Any, " images"],
+    eps: Float[Any, " images"],
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, "images pixels"], ...]:
+    """The attack's answers, the same shortened towards the clean images, and then refined.
+
+    In two programs: many an attack compiles as fast as what follows it, which all attacks of a norm
+    share.
+    """
+    answers = _answers(attack, model, images, labels, ids, eps, key)
+    return answers, *_nearer_stored(attack.ball, model, images, answers, labels)
+
+
+@eqx.filter_jit
+def _answers(
     attack: Search,
     model: AbstractClassifier,
     images: UInt8[Array, "images pixels"],
@@ -111,11 +129,19 @@ def _search(
     ids: Int[Array, " images"],
     eps: Float[Array, " images"],
     key: PRNGKeyArray,
+) -> Float[Array, "images pixels"]:
+    return attack_batch(attack, model, to_float(images), labels, ids=ids, eps=eps, key=key)
+
+
+@eqx.filter_jit
+def _nearer_stored(
+    ball: AbstractBall,
+    model: AbstractClassifier,
+    images: UInt8[Array, "images pixels"],
+    answers: Float[Array, "images pixels"],
+    labels: Int[Array, " images"],
 ) -> tuple[Float[Array, "images pixels"], ...]:
-    """The attack's answers, the same shortened towards the clean images, and then refined."""
-    x = to_float(images)
-    z = attack_batch(attack, model, x, labels, ids=ids, eps=eps, key=key)
-    return z, *_nearer(attack.ball, model, x, z, labels)
+    return _nearer(ball, model, to_float(images), answers, labels)
 
 
 @eqx.filter_jit
