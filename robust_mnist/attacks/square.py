@@ -153,18 +153,14 @@ class Square(AbstractBallAttack):
         tile = height // 5
         count = height // tile
         margin = (height - 5 * tile) // 2
-        grid = np.zeros((height, height))
-        pattern = _bump(tile, tile)
         signs = jax.random.rademacher(key, (count, count), dtype=x.dtype)
         turns = jax.random.bernoulli(jax.random.fold_in(key, 1), shape=(count, count))
-        delta = jnp.asarray(grid, x.dtype)
-        for i in range(count):
-            for j in range(count):
-                top, left = margin + i * tile, margin + j * tile
-                if top + tile > height or left + tile > height:
-                    continue
-                bump = jnp.where(turns[i, j], pattern.T, pattern).astype(x.dtype)
-                delta = delta.at[top : top + tile, left : left + tile].add(signs[i, j] * bump)
+        pattern = jnp.asarray(_bump(tile, tile), x.dtype)
+        turned = jnp.where(turns[:, :, None, None], pattern.T[None, None], pattern[None, None])
+        tiles = signs[:, :, None, None] * turned
+        whole = (height - margin) // tile  # as many as lie inside, behind the margin
+        square = tiles[:whole, :whole].swapaxes(1, 2).reshape(whole * tile, whole * tile)
+        delta = jnp.pad(square, (margin, height - margin - whole * tile))
         return scaled(delta), change
 
 
