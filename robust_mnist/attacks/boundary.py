@@ -86,20 +86,22 @@ class Boundary(AbstractMinimalAttack):
     ) -> Float[Array, " pixels"]:
         is_wrong = _decision.decision(model, y)
 
-        def walk(
-            z: Array, key: PRNGKeyArray, steps: _Steps
-        ) -> tuple[Array, Bool[Array, ""], Array]:
-            on_sphere, after = self._propose(x, z, key, steps)
-            wrong = is_wrong(after)
-            closer = self.ball.size(after - x) < self.ball.size(z - x)
-            take = wrong & closer & (steps.source >= self.converged)
-            return jnp.where(take, after, z), wrong, on_sphere
-
         def turn(state: tuple[Array, _Steps], number: Array) -> tuple[tuple[Array, _Steps], None]:
             z, steps = state
             keys = jax.random.split(jax.random.fold_in(key, number), self.every)
-            z, _ = jax.lax.scan(lambda z, k: (walk(z, k, steps)[0], None), z, keys[:-1])
-            z, wrong, on_sphere = walk(z, keys[-1], steps)
+
+            def walk(
+                walked: tuple[Array, Bool[Array, ""], Array], key: PRNGKeyArray
+            ) -> tuple[tuple[Array, Bool[Array, ""], Array], None]:
+                z, *_ = walked
+                on_sphere, after = self._propose(x, z, key, steps)
+                wrong = is_wrong(after)
+                closer = self.ball.size(after - x) < self.ball.size(z - x)
+                take = wrong & closer & (steps.source >= self.converged)
+                return (jnp.where(take, after, z), wrong, on_sphere), None
+
+            # Of the last step alone it is checked how it ended.
+            (z, wrong, on_sphere), _ = jax.lax.scan(walk, (z, jnp.array(False), z), keys)
             return (z, self._adapt(steps, number, is_wrong(on_sphere), wrong)), None
 
         seen = _decision.start(is_wrong, self.ball, x, jax.random.fold_in(key, 0))
