@@ -1,11 +1,12 @@
 import dataclasses
+import functools
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Affine, grey_images, network, predicted
+from problems import Affine, bounds, grey_images, network, predicted, reached
 
 from robust_mnist import data, metrics, training
 from robust_mnist.attacks import PGD, CrossEntropy as AttackCrossEntropy
@@ -22,6 +23,7 @@ from robust_mnist.threat import L2, Linf
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
 every_name = pytest.mark.parametrize("name", OBJECTIVES)
 START, LATE = jnp.array(0), jnp.array(10**6)
+SETTINGS = TrainSettings(sizes=(784, 16, 10), epochs=60, batch_size=50, record_every=30, seeds=2)
 
 
 @pytest.fixture
@@ -37,10 +39,46 @@ def parts():
     return cut(split.train, 200), cut(split.valid, 100)
 
 
+@pytest.fixture(scope="module")
+def trained(parts):
+    """What training with an objective gives, and how many programs it took."""
+
+    @functools.cache
+    def trained(name):
+        calls, program = [], training.advance
+
+        def counted(*args):
+            calls.append(args)
+            return program(*args)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "advance", counted)
+            found = training.train(dataclasses.replace(SETTINGS, objective=name), *parts)
+        return found, len(calls)
+
+    return trained
+
+
 def losses(objective, problem, key, step=LATE):
-    model, images, labels = problem
-    one = lambda x, y: objective(model, x, y, step=step, key=key)
-    return np.asarray(eqx.filter_jit(jax.vmap(one))(images, labels))
+    return np.asarray(_losses(objective, *problem, step, key))
+
+
+# Compiled once for all tests of an objective.
+@eqx.filter_jit
+def _losses(objective, model, images, labels, step, key):
+    return jax.vmap(lambda x, y: objective(model, x, y, step=step, key=key))(images, labels)
+
+
+@eqx.filter_jit
+def loss_and_gradient(objective, model, images, labels, step, key):
+    """What a step of training descends, with its gradient."""
+
+    @eqx.filter_value_and_grad
+    def total(model):
+        mean = jnp.mean(_losses(objective, model, images, labels, step, key))
+        return mean + objective.penalty(model, step=step)
+
+    return total(model)
 
 
 # --- what holds of every objective ---------------------------------------------------------------
@@ -49,15 +87,7 @@ def losses(objective, problem, key, step=LATE):
 @every_objective
 @pytest.mark.parametrize("step", [START, LATE], ids=["start", "late"])
 def test_loss_and_gradient_are_finite(objective, step, problem, getkey):
-    model, images, labels = problem
-
-    @eqx.filter_jit
-    @eqx.filter_value_and_grad
-    def total(model):
-        one = lambda x, y: objective(model, x, y, step=step, key=getkey())
-        return jnp.mean(jax.vmap(one)(images, labels)) + objective.penalty(model, step=step)
-
-    value, gradient = total(model)
+    value, gradient = loss_and_gradient(objective, *problem, step, getkey())
     assert value >= 0
     leaves = jax.tree.leaves(gradient)
     assert all(np.all(np.isfinite(leaf)) for leaf in leaves)
@@ -78,23 +108,11 @@ def test_no_objective_asks_less_than_the_clean_image(objective, problem, getkey)
 
 
 @every_name
-def test_training_learns_in_one_compiled_program(name, parts):
-    settings = TrainSettings(
-        sizes=(784, 16, 10), objective=name, epochs=60, batch_size=50, record_every=30, seeds=2
-    )
-    calls = []
-    program = training.advance
-
-    def counted(*args):
-        calls.append(args)
-        return program(*args)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "advance", counted)
-        trained = training.train(settings, *parts)
-    assert len(calls) == 1
-    assert all(record["valid_accuracy"] > 0.6 for record in trained.history[-2:])
-    assert not np.array_equal(*(np.asarray(m.layers[0].weight) for m in trained.models))
+def test_training_learns_in_one_compiled_program(name, trained):
+    found, programs = trained(name)
+    assert programs == 1
+    assert all(record["valid_accuracy"] > 0.6 for record in found.history[-2:])
+    assert not np.array_equal(*(np.asarray(m.layers[0].weight) for m in found.models))
 
 
 # --- adversarial training ------------------------------------------------------------------------
@@ -106,7 +124,8 @@ def test_an_adversarial_loss_of_an_affine_network_has_a_closed_form(getkey):
     model = Affine(jnp.stack([weight, -weight]) / 2, jnp.zeros(2))
     x, eps = jnp.full(16, 0.5), 0.1
     attack = PGD(Linf(), steps=7, rel_step_size=0.5, loss=AttackCrossEntropy())
-    found = Adversarial(attack, eps)(model, x, jnp.array(0), step=START, key=getkey())
+    problem = model, x[None], jnp.array([0])
+    [found] = losses(Adversarial(attack, eps), problem, getkey(), START)
     worst = weight @ x - eps * jnp.sum(jnp.abs(weight))
     assert jnp.allclose(found, jnp.log1p(jnp.exp(-worst)), atol=1e-5)
 
@@ -118,7 +137,7 @@ def test_the_radius_of_adversarial_training_grows_with_the_step(getkey):
     attack = PGD(Linf(), steps=7, rel_step_size=0.5, loss=AttackCrossEntropy())
     objective = Adversarial(attack, 0.1, ramp=200)
     for step, eps in ((0, 0.0), (50, 0.025), (200, 0.1), (5000, 0.1)):
-        found = objective(model, x, jnp.array(0), step=jnp.array(step), key=getkey())
+        [found] = losses(objective, (model, x[None], jnp.array([0])), getkey(), jnp.array(step))
         worst = weight @ x - eps * jnp.sum(jnp.abs(weight))
         assert jnp.allclose(found, jnp.log1p(jnp.exp(-worst)), atol=1e-5)
 
@@ -130,17 +149,14 @@ def test_the_image_under_attack_counts_as_given(ball, problem, getkey):
     attack, key = PGD(ball, steps=3, loss=AttackCrossEntropy()), getkey()
     objective, search = Adversarial(attack, 0.2), jax.random.split(key)[0]
     attacked = jax.vmap(lambda x, y: attack(model, x, y, eps=jnp.array(0.2), key=search))
-    worst = attacked(images, labels)
-
-    def through(model):
-        one = lambda x, y: objective(model, x, y, step=START, key=key)
-        return jnp.mean(jax.vmap(one)(images, labels))
+    worst = jax.jit(attacked)(images, labels)
 
     def given(model):
         return jnp.mean(jax.vmap(lambda z, y: metrics.cross_entropy(model(z), y))(worst, labels))
 
-    ours, theirs = (jax.tree.leaves(jax.grad(f)(model)) for f in (through, given))
-    for one, other in zip(ours, theirs, strict=True):
+    _, ours = loss_and_gradient(objective, *problem, START, key)
+    theirs = jax.jit(jax.grad(given))(model)
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert np.allclose(one, other, atol=1e-6)
 
 
@@ -151,17 +167,14 @@ def test_the_entry_attacks_as_its_name_says(eps, ramp):
     assert entry.attack == PGD(Linf(), steps=7, rel_step_size=0.25, loss=AttackCrossEntropy())
 
 
-def test_adversarial_training_moves_robust_accuracy(parts):
+def test_adversarial_training_moves_robust_accuracy(parts, trained):
     """After the same steps, many more images stand at its radius than after plain training."""
-    settings = TrainSettings(sizes=(784, 16, 10), epochs=100, batch_size=50, record_every=100)
-    x, y = jnp.asarray(to_float(parts[0].images)), jnp.asarray(parts[0].labels, jnp.int32)
-    attack, keys = PGD(Linf(), steps=10), jax.random.split(jax.random.key(0), len(y))
+    x, y = jnp.asarray(to_float(parts[0].images)), parts[0].labels
+    attack, key = PGD(Linf(), steps=10), jax.random.key(0)
 
     def standing(name):
-        model = training.train(dataclasses.replace(settings, objective=name), *parts).models[0]
-        one = lambda x, y, key: attack(model, x, y, eps=jnp.array(0.1), key=key)
-        worst = jax.vmap(one)(x, y, keys)
-        return float(jnp.mean(jax.vmap(lambda z, y: metrics.right(model(z), y))(worst, y)))
+        model = trained(name)[0].models[0]
+        return np.mean(np.asarray(reached(attack, model, x, y, 0.1, key)) > 0)
 
     assert standing("adversarial-linf-0.1") > standing("cross-entropy") + 0.3
 
@@ -187,7 +200,7 @@ def test_an_interval_loss_of_an_affine_network_has_a_closed_form(getkey):
     rows = weight[3][None] - weight
     worst = -(rows @ x - 0.1 * jnp.sum(jnp.abs(rows), axis=1))
     expected = (metrics.cross_entropy(model(x), y) + jax.nn.logsumexp(worst)) / 2
-    found = OBJECTIVES["interval-linf-0.1"](model, x, y, step=LATE, key=getkey())
+    [found] = losses(OBJECTIVES["interval-linf-0.1"], (model, x[None], y[None]), getkey())
     assert jnp.allclose(found, expected, atol=1e-3)
 
 
@@ -204,18 +217,14 @@ def test_before_the_ramp_interval_training_is_plain(problem, getkey):
     assert np.allclose(losses(OBJECTIVES["interval-linf-0.1"], problem, getkey(), START), plain)
 
 
-def test_interval_training_certifies_what_plain_training_does_not(parts, monkeypatch):
-    settings = TrainSettings(sizes=(784, 16, 10), epochs=100, batch_size=50, record_every=100)
+def test_interval_training_certifies_what_plain_training_does_not(parts, trained, monkeypatch):
     quick = Interval(0.05, warm_up=20, ramp=200)
     monkeypatch.setitem(training.OBJECTIVES, "interval-linf-0.1", quick)
-    x, y = jnp.asarray(to_float(parts[0].images)), jnp.asarray(parts[0].labels, jnp.int32)
-
-    def certified(name):
-        model = training.train(dataclasses.replace(settings, objective=name), *parts).models[0]
-        bounds = jax.vmap(lambda x, y: IBP()(model, x, y, eps=jnp.array(0.05)))(x, y)
-        return float(jnp.mean(bounds > 0))
-
-    assert certified("interval-linf-0.1") > certified("cross-entropy") + 0.5
+    settings = dataclasses.replace(SETTINGS, objective="interval-linf-0.1")
+    ours, plain = training.train(settings, *parts), trained("cross-entropy")[0]
+    x, y = jnp.asarray(to_float(parts[0].images)), parts[0].labels
+    certified = lambda model: np.mean(np.asarray(bounds(IBP(), model, x, y, 0.05)) > 0)
+    assert certified(ours.models[0]) > certified(plain.models[0]) + 0.5
 
 
 # --- what is refused -----------------------------------------------------------------------------
