@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Affine, Scaled, bounds, grey_images, network, predicted
+from problems import Affine, bounds, grey_images, network, predicted, reached
 
 from robust_mnist import metrics
 from robust_mnist.attacks import (
@@ -38,7 +38,7 @@ from robust_mnist.clock import stopwatch
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import AbstractStochasticClassifier, Expectation
 from robust_mnist.models.mlp import Dense
-from robust_mnist.sweep import attack_batch, break_batch, method_key
+from robust_mnist.sweep import break_batch, method_key
 from robust_mnist.sweep._driver import CLOSE
 from robust_mnist.threat import L2, Linf
 
@@ -87,6 +87,12 @@ def scaled_logits(model, factor, shift):
 def radii_for(attack, *eps):
     """The radii at which an attack runs: for a minimal one there is but one."""
     return eps if isinstance(attack, AbstractBallAttack) else (np.inf,)
+
+
+@eqx.filter_jit
+def answer(attack, model, x, y, eps, key):
+    """An attack's image, in one program for all tests that ask alike."""
+    return attack(model, x, y, eps=eps, key=key)
 
 
 def margins(model, images, labels):
@@ -180,7 +186,7 @@ def test_pgd_reaches_the_exact_optimum_of_an_affine_classifier(ball, dual, getke
     """Far from the box, the worst two-class margin is m - eps * ||w||_dual."""
     weight, eps = jax.random.normal(getkey(), (2, 64)) / 8, jnp.array(0.1)
     model, x, y = Affine(weight, jnp.array([3.0, 0.0])), jnp.full(64, 0.5), jnp.array(0)
-    adversarial = PGD(ball, steps=100)(model, x, y, eps=eps, key=getkey())
+    adversarial = answer(PGD(ball, steps=100), model, x, y, eps, getkey())
     difference = weight[0] - weight[1]
     expected = metrics.margin(model(x), y) - eps * jnp.linalg.norm(difference, ord=dual)
     assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-4)
@@ -191,7 +197,7 @@ def test_pgd_reaches_the_exact_optimum_of_an_affine_classifier(ball, dual, getke
 def test_one_step_is_exact_on_an_affine_classifier_of_two_classes(ball, dual, loss, getkey):
     weight, eps = jax.random.normal(getkey(), (2, 64)) / 8, jnp.array(0.1)
     model, x, y = Affine(weight, jnp.array([1.0, 0.0])), jnp.full(64, 0.5), jnp.array(0)
-    adversarial = FGM(ball, loss)(model, x, y, eps=eps, key=getkey())
+    adversarial = answer(FGM(ball, loss), model, x, y, eps, getkey())
     expected = metrics.margin(model(x), y) - eps * jnp.linalg.norm(weight[0] - weight[1], ord=dual)
     assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-5)
 
@@ -203,7 +209,7 @@ def test_pgd_with_the_box_finds_the_clipped_optimum(getkey):
     difference, eps = weight[0] - weight[1], 0.3
     ends = jnp.stack([jnp.clip(x - eps, 0, 1), jnp.clip(x + eps, 0, 1)])
     expected = jnp.sum(jnp.min(ends * difference[None], axis=0))
-    adversarial = PGD(Linf(), steps=100)(model, x, y, eps=jnp.array(eps), key=getkey())
+    adversarial = answer(PGD(Linf(), steps=100), model, x, y, jnp.array(eps), getkey())
     assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-4)
 
 
@@ -213,7 +219,7 @@ def test_targeted_finds_the_worst_class_of_an_affine_classifier(ball, dual, getk
     model, x = Affine(weight, jnp.zeros(10)), jnp.full(64, 0.5)
     y = jnp.argmax(model(x))
     attack = Targeted(PGD(ball, steps=60), targets=9)
-    adversarial = attack(model, x, y, eps=eps, key=getkey())
+    adversarial = answer(attack, model, x, y, eps, getkey())
     logits, others = model(x), jnp.delete(jnp.arange(10), y, assume_unique_indices=True)
     reduction = jnp.linalg.norm(weight[y][None] - weight[others], ord=dual, axis=1)
     expected = jnp.min(logits[y] - logits[others] - eps * reduction)
@@ -263,15 +269,9 @@ def test_the_way_of_an_attack_leads_to_its_answer(name, getkey):
 def test_more_steps_never_hurt(ball, problem, getkey):
     """Runs with one key share their first steps, so a longer one can only improve."""
     model, images, labels = problem
-    key, x, y = getkey(), jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels, jnp.int32)
-
-    def reached(steps):
-        attack = PGD(ball, steps=steps, rel_step_size=0.5)
-        eps = jnp.full(16, 0.3, jnp.float32)
-        z = attack_batch(attack, model, x, y, ids=jnp.arange(16), eps=eps, key=key)
-        return margins(model, z, y)
-
-    few, many = reached(5), reached(20)
+    key, x = getkey(), jnp.asarray(images, jnp.float32) / 255
+    attack = lambda steps: PGD(ball, steps=steps, rel_step_size=0.5)
+    few, many = (reached(attack(steps), model, x, labels, 0.3, key) for steps in (5, 20))
     assert jnp.all(many <= few + 1e-5)
     assert jnp.any(many < few)
 
@@ -281,7 +281,7 @@ def test_a_single_step_of_pgd_is_scored_after_it_was_taken(ball, getkey):
     model, x, y = network(getkey()), jnp.full(64, 0.5), jnp.array(0)
     y = jnp.argmax(model(x))
     attack = PGD(ball, steps=1, rel_step_size=1.0)
-    z = attack(model, x, y, eps=jnp.array(0.1), key=getkey())
+    z = answer(attack, model, x, y, jnp.array(0.1), getkey())
     assert metrics.margin(model(z), y) < metrics.margin(model(x), y)
 
 
@@ -309,7 +309,7 @@ def test_the_scale_and_shift_of_logits_do_not_matter(name, factor, shift, proble
 def test_cross_entropy_underflows_where_the_margin_does_not(problem):
     """The reason for the default loss: the same decisions, no gradient."""
     model, images, labels = problem
-    confident = Scaled(model, jnp.array(1e3), jnp.array(0.0))
+    confident = scaled_logits(model, 1e3, 0.0)
     attack = lambda loss: break_batch(
         PGD(Linf(), loss=loss), confident, images, labels,
         ids=np.arange(16), eps=0.05, key=method_key(jax.random.key(0), "x"), chunk=CHUNK,
@@ -458,7 +458,7 @@ def test_the_expectation_takes_the_step_that_single_draws_only_take_in_part(getk
 
     def gained(samples, key):
         attack = EOT(FGM(Linf(), Margin()), Dropping(model), samples)
-        z = attack(model, x, y, eps=eps, key=key)
+        z = answer(attack, model, x, y, eps, key)
         return (metrics.margin(model(x), y) - metrics.margin(model(z), y)) / (eps * size)
 
     assert gained(100, getkey()) == pytest.approx(1, abs=1e-5)
