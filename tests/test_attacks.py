@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Affine, bounds, grey_images, network, predicted, reached
+from problems import Affine, bounds, grey_images, network, predicted
 
 from robust_mnist import metrics
 from robust_mnist.attacks import (
@@ -38,7 +38,7 @@ from robust_mnist.clock import stopwatch
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import AbstractStochasticClassifier, Expectation
 from robust_mnist.models.mlp import Dense
-from robust_mnist.sweep import break_batch, method_key
+from robust_mnist.sweep import attack_batch, break_batch, method_key
 from robust_mnist.sweep._driver import CLOSE
 from robust_mnist.threat import L2, Linf
 
@@ -186,7 +186,7 @@ def test_pgd_reaches_the_exact_optimum_of_an_affine_classifier(ball, dual, getke
     """Far from the box, the worst two-class margin is m - eps * ||w||_dual."""
     weight, eps = jax.random.normal(getkey(), (2, 64)) / 8, jnp.array(0.1)
     model, x, y = Affine(weight, jnp.array([3.0, 0.0])), jnp.full(64, 0.5), jnp.array(0)
-    adversarial = answer(PGD(ball, steps=100), model, x, y, eps, getkey())
+    adversarial = PGD(ball, steps=100)(model, x, y, eps=eps, key=getkey())
     difference = weight[0] - weight[1]
     expected = metrics.margin(model(x), y) - eps * jnp.linalg.norm(difference, ord=dual)
     assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-4)
@@ -209,7 +209,7 @@ def test_pgd_with_the_box_finds_the_clipped_optimum(getkey):
     difference, eps = weight[0] - weight[1], 0.3
     ends = jnp.stack([jnp.clip(x - eps, 0, 1), jnp.clip(x + eps, 0, 1)])
     expected = jnp.sum(jnp.min(ends * difference[None], axis=0))
-    adversarial = answer(PGD(Linf(), steps=100), model, x, y, jnp.array(eps), getkey())
+    adversarial = PGD(Linf(), steps=100)(model, x, y, eps=jnp.array(eps), key=getkey())
     assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-4)
 
 
@@ -219,7 +219,7 @@ def test_targeted_finds_the_worst_class_of_an_affine_classifier(ball, dual, getk
     model, x = Affine(weight, jnp.zeros(10)), jnp.full(64, 0.5)
     y = jnp.argmax(model(x))
     attack = Targeted(PGD(ball, steps=60), targets=9)
-    adversarial = answer(attack, model, x, y, eps, getkey())
+    adversarial = attack(model, x, y, eps=eps, key=getkey())
     logits, others = model(x), jnp.delete(jnp.arange(10), y, assume_unique_indices=True)
     reduction = jnp.linalg.norm(weight[y][None] - weight[others], ord=dual, axis=1)
     expected = jnp.min(logits[y] - logits[others] - eps * reduction)
@@ -269,9 +269,15 @@ def test_the_way_of_an_attack_leads_to_its_answer(name, getkey):
 def test_more_steps_never_hurt(ball, problem, getkey):
     """Runs with one key share their first steps, so a longer one can only improve."""
     model, images, labels = problem
-    key, x = getkey(), jnp.asarray(images, jnp.float32) / 255
-    attack = lambda steps: PGD(ball, steps=steps, rel_step_size=0.5)
-    few, many = (reached(attack(steps), model, x, labels, 0.3, key) for steps in (5, 20))
+    key, x, y = getkey(), jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels, jnp.int32)
+
+    def reached(steps):
+        attack = PGD(ball, steps=steps, rel_step_size=0.5)
+        eps = jnp.full(16, 0.3, jnp.float32)
+        z = attack_batch(attack, model, x, y, ids=jnp.arange(16), eps=eps, key=key)
+        return margins(model, z, y)
+
+    few, many = reached(5), reached(20)
     assert jnp.all(many <= few + 1e-5)
     assert jnp.any(many < few)
 
@@ -281,7 +287,7 @@ def test_a_single_step_of_pgd_is_scored_after_it_was_taken(ball, getkey):
     model, x, y = network(getkey()), jnp.full(64, 0.5), jnp.array(0)
     y = jnp.argmax(model(x))
     attack = PGD(ball, steps=1, rel_step_size=1.0)
-    z = answer(attack, model, x, y, jnp.array(0.1), getkey())
+    z = attack(model, x, y, eps=jnp.array(0.1), key=getkey())
     assert metrics.margin(model(z), y) < metrics.margin(model(x), y)
 
 
