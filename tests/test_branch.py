@@ -12,8 +12,9 @@ from robust_mnist.certify._domains import _Problem, first_slopes, proven
 from robust_mnist.certify.milp import exact_margin
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
-from robust_mnist.sweep import BranchAndBound, Budget, judge_batch, sizes
-from robust_mnist.sweep._frontier import Domains, Frontier
+from robust_mnist.sweep import BranchAndBound, Budget, _branch, judge_batch, sizes
+from robust_mnist.sweep._branch import Balls
+from robust_mnist.sweep._frontier import Cuts, Domains, Frontier
 from robust_mnist.threat import BALLS, Linf
 
 
@@ -190,30 +191,31 @@ def test_intervals_that_are_too_narrow_would_be_caught(getkey, monkeypatch):
     """What an unsound cut does: images count as certified that are broken."""
     model = network(getkey(), sizes=(16, 10, 10, 4), gain=2.0)
     images = grey_images(getkey(), 16, pixels=16)
-    labels, eps, ends = predicted(model, images), 0.1, BranchAndBound._ends
+    labels, eps = predicted(model, images), 0.1
     honest = decide(model, images, labels, eps)
     assert honest.found
     assert not honest.certified[list(honest.found)].any()
 
-    def narrow(self, domains, dtype):
-        low, high = ends(self, domains, dtype)
-        return low + (high - low) * dtype(0.45), high - (high - low) * dtype(0.45)
+    class Narrow(Balls):  # a class of its own, so that no other test meets its programs
+        def ends(self, *domain):
+            low, high = super().ends(*domain)
+            return low + (high - low) * 0.45, high - (high - low) * 0.45
 
-    monkeypatch.setattr(BranchAndBound, "_ends", narrow)
+    monkeypatch.setattr(_branch, "Balls", Narrow)
     lying = decide(model, images, labels, eps)
     assert lying.certified[list(honest.found)].any()
 
 
 def test_a_budget_stops_and_what_was_decided_stays(getkey):
-    model = network(getkey(), sizes=(16, 10, 10, 4), gain=2.0)
-    images = grey_images(getkey(), 16, pixels=16)
+    model = network(getkey(), sizes=(16, 10, 10, 4), gain=3.0)
+    images = grey_images(getkey(), 32, pixels=16)
     labels = predicted(model, images)
-    full = decide(model, images, labels, 0.06)
-    short = decide(model, images, labels, 0.06, domains=3)
-    assert short.open.any()
-    assert np.all(short.spent <= 3 + 32)
+    full = decide(model, images, labels, 0.06, domains=1000)
+    short = decide(model, images, labels, 0.06, domains=1)
+    assert short.open.sum() > full.open.sum()
+    assert np.all(short.spent <= 1 + 32)
     assert not np.any(short.certified & ~full.certified)
-    part = Part(images, labels, np.arange(16))
+    part = Part(images, labels, np.arange(32))
     work = BranchAndBound(SEARCHES["linf"], model, part, 0.06, batch=32)
     assert list(work.run(Budget(seconds=0.0))) == []
     assert work.open.all()
@@ -232,32 +234,57 @@ def test_programs_are_compiled_once_whatever_is_left(getkey):
 
 
 def test_a_frontier_gives_back_what_it_was_given():
-    rng = np.random.default_rng(0)
-    make = lambda count: Domains(
-        rng.integers(0, 5, count).astype(np.int32), rng.integers(0, 9, count).astype(np.int32),
-        *(rng.normal(size=(count, 3)).astype(np.float32) for _ in range(3)),
-        rng.normal(size=count).astype(np.float32),
-    )  # fmt: skip
-    key = lambda domains: sorted(domains.bound.tolist())
-    first = make(7)
-    pool, held = Frontier(first), key(first)
-    for size in (3, 2000, 1, 40):
-        more = make(size)
-        pool.push(more)
-        held = sorted(held + key(more))
-        out = pool.pop(11, np.zeros(5, np.int64))
-        for value in out.bound.tolist():
-            held.remove(value)
-        assert key(pool.all()) == held
+    rng, batch, last = np.random.default_rng(0), 11, [0]
+
+    def make(count, size):
+        """Domains whose rows repeat what they are known by, and rows that are not meant."""
+        number = np.arange(last[0], last[0] + count)
+        last[0] += count
+        rows = rng.normal(size=(size, 3)).astype(np.float32)
+        at = np.sort(rng.choice(size, count, replace=False))
+        rows[at] = number[:, None] + np.array([0.0, 0.25, 0.5], np.float32)
+        domains = Domains(
+            rng.integers(0, 5, count).astype(np.int32), number.astype(np.int32),
+            rng.normal(size=count).astype(np.float32),
+        )  # fmt: skip
+        return domains, Cuts(*(jnp.asarray(rows + shift) for shift in (0, 1000, 2000))), at
+
+    def check(domains, cuts):
+        for shift, array in zip((0, 1000, 2000), cuts, strict=True):
+            mine = np.asarray(array)[: len(domains.other)]
+            expected = domains.other[:, None] + np.array([0.0, 0.25, 0.5]) + shift
+            np.testing.assert_allclose(mine, expected)
+
+    pool, held = Frontier(3, batch), []
+    for _ in range(300):  # it grows through several sizes
+        for size in (11, 3, 1):
+            more = make(size, batch)
+            pool.push(*more)
+            held = sorted(held + more[0].other.tolist())
+        out, cuts = pool.pop(np.zeros(5, np.int64))
+        check(out, cuts)
+        for number in out.other.tolist():
+            held.remove(number)
+        assert sorted(pool.all().other.tolist()) == held
     gone = np.array([True, False, False, True, False])
     pool.drop(gone)
     assert not gone[pool.all().image].any()
+    left = len(pool)
+    while len(pool):
+        out, cuts = pool.pop(np.zeros(5, np.int64))
+        check(out, cuts)
+        left -= len(out.other)
+    assert left == 0
     # Of images that took little, the nearest to done; the others wait.
-    pool = Frontier(make(50))
-    out = pool.pop(5, np.array([0, 10_000, 10_000, 10_000, 10_000]))
+    pool = Frontier(3, batch)
+    for _ in range(5):
+        pool.push(*make(10, batch))
+    out, _ = pool.pop(np.array([0, 10_000, 10_000, 10_000, 10_000]))
     mine = np.flatnonzero(out.image == 0)
-    assert len(mine) == min(5, np.sum(np.concatenate([out.image, pool.all().image]) == 0))
+    both = np.concatenate([out.image, pool.all().image])
+    assert len(mine) == min(batch, np.sum(both == 0))
     assert np.all(np.diff(out.bound[mine]) <= 0)
+    assert np.all(out.bound[mine].min() >= pool.all().bound[pool.all().image == 0])
 
 
 def test_a_search_takes_a_step_and_tries_a_neuron():

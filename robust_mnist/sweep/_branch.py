@@ -3,13 +3,13 @@
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from robust_mnist.certify._backward import hidden_layers
 from robust_mnist.certify._domains import Explored, Search, first_slopes, proven
@@ -17,7 +17,7 @@ from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
 from robust_mnist.sweep._driver import CLOSE, Found, decide_images, in_chunks
-from robust_mnist.sweep._frontier import Domains, Frontier
+from robust_mnist.sweep._frontier import Cuts, Domains, Frontier, padded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,33 @@ class Progress(NamedTuple):
     waiting: int
     open: int
     seconds: float
+
+
+class Balls(NamedTuple):
+    """The balls to decide, on the device, in the precision to compute in.
+
+    Attributes:
+        images: Clean images.
+        labels: True classes.
+        eps: Radius.
+        low: Lower bounds on the inputs of all hidden neurons in the ball.
+        high: Upper bounds.
+        size: As in `Hidden`.
+    """
+
+    images: Float[Array, "images pixels"]
+    labels: Int[Array, " images"]
+    eps: Float[Array, ""]
+    low: Float[Array, "images neurons"]
+    high: Float[Array, "images neurons"]
+    size: Float[Array, "images neurons"]
+
+    def ends(self, image: Array, low: Array, high: Array) -> tuple[Array, Array]:
+        """The intervals of the neurons' inputs in a domain: what holds in the ball, cut off."""
+        return (
+            jnp.maximum(self.low[image], low.astype(self.low.dtype)),
+            jnp.minimum(self.high[image], high.astype(self.high.dtype)),
+        )
 
 
 class BranchAndBound:
@@ -85,39 +112,44 @@ class BranchAndBound:
         self.batch = batch or (512 if jax.default_backend() == "cpu" else 16384)
         count = len(part.labels)
         self.labels = part.labels.astype(np.int32)
-        self.pixels = to_float(part.images)
         self.certified = np.zeros(count, bool)
         self.found: dict[int, Found] = {}
         self.spent = np.zeros(count, np.int64)
         self.explored = 0
+        # Filled up, so that programs do not depend on how many images there are.
+        size = max(128, 1 << (count - 1).bit_length())
+        pixels, labels = padded(to_float(part.images), size), padded(self.labels, size)
         with jax.enable_x64(True):
-            self.wide = jax.tree.map(
+            self.wide_model = jax.tree.map(
                 lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, model
             )
-            self.low, self.high, self.size = in_chunks(
-                lambda x, e: _roots(search, self.wide, x, e),
-                100, self.pixels.astype(np.float64), np.full(count, eps, np.float64),
+            wide = in_chunks(
+                lambda x, e: _roots(search, self.wide_model, x, e),
+                100, pixels.astype(np.float64), np.full(size, eps, np.float64),
             )  # fmt: skip
-        self.frontier = Frontier(self._roots())
+            self.wide = Balls(
+                *jax.device_put((pixels.astype(np.float64), labels, np.float64(eps), *wide))
+            )
+        single = (array.astype(np.float32) for array in wide)
+        self.balls = Balls(*jax.device_put((pixels, labels, np.float32(eps), *single)))
+        self.frontier = self._whole()
         self.waiting = np.bincount(self.frontier.all().image, minlength=count)
 
-    def _roots(self) -> Domains:
+    def _whole(self) -> Frontier:
         """One domain for every image and other class: the whole ball."""
+        frontier = Frontier(self.balls.low.shape[1], self.batch)
         classes = self.model.layers[-1].bias.size
         image, other = (
             grid.reshape(-1).astype(np.int32)
             for grid in np.meshgrid(np.arange(len(self.labels)), np.arange(classes), indexing="ij")
         )
-        mine = other != self.labels[image]
-        image, other = image[mine], other[mine]
-        (start,) = in_chunks(
-            lambda *arrays: (_first(self.model, *arrays),), self.batch,
-            self.labels[image], other,
-            self.low[image].astype(np.float32), self.high[image].astype(np.float32),
-        )  # fmt: skip
-        nowhere = np.full(start.shape, np.inf, np.float32)
-        bound = np.zeros(len(image), np.float32)
-        return Domains(image, other, -nowhere, nowhere, start, bound)
+        mine = np.flatnonzero(other != self.labels[image])
+        for start in range(0, mine.size, self.batch):
+            at = mine[start : start + self.batch]
+            domains = Domains(image[at], other[at], np.zeros(at.size, np.float32))
+            cuts = _first(self.model, self.balls, *self._batched(domains))
+            frontier.push(domains, cuts, np.arange(at.size))
+        return frontier
 
     @property
     def open(self) -> Bool[np.ndarray, " images"]:
@@ -134,106 +166,97 @@ class BranchAndBound:
             taken = time.perf_counter() - start
             if not len(self.frontier) or taken >= budget.seconds:
                 return
-            self._step(self.frontier.pop(self.batch, self.spent))
+            self._step(*self.frontier.pop(self.spent))
             yield Progress(
                 len(self.labels), self.explored, len(self.frontier), int(np.sum(self.open)),
                 time.perf_counter() - start,
             )  # fmt: skip
 
-    def _step(self, domains: Domains) -> None:
-        image = domains.image
-        low, high = self._ends(domains, np.float32)
-        # An array for each attribute, one row per domain.
-        explored: Any = Explored._make(
-            in_chunks(
-                lambda *arrays: tuple(_explore(self.search, self.model, *arrays)), self.batch,
-                self.pixels[image], self.labels[image], domains.other,
-                np.full(len(image), self.eps, np.float32), low, high, domains.slopes,
-            )
-        )  # fmt: skip
-        self._count(image)
-        self._attack(image, explored)
-        found = domains._replace(slopes=explored.slopes, bound=explored.bound)
-        left = ~self._prove(found)
-        self._branch(found.take(left), Explored(*(array[left] for array in explored)))
+    def _step(self, domains: Domains, cuts: Cuts) -> None:
+        image, other = self._batched(domains)
+        explored = _explore(self.search, self.model, self.balls, image, other, cuts)
+        self._count(domains.image)
+        # What the rest is decided by comes to the host; images and rows stay.
+        told = {
+            name: array[: len(domains.image)]
+            for name, array in jax.device_get(
+                {name: getattr(explored, name) for name in _TOLD}
+            ).items()
+        }  # fmt: skip
+        self._attack(domains.image, told["margin"], explored.image)
+        whole = cuts._replace(slopes=explored.slopes)
+        found = domains._replace(bound=told["bound"])
+        left = ~self._prove(found, whole)
+        splits = told["looseness"] > 0
+        # The whole where there is nothing to split.
+        self._push(found, whole, left & ~splits)
+        left &= splits
+        np.add.at(self.waiting, domains.image[left], 1)
+        halves = _halves(whole, explored)
+        for half, bound in zip(halves, (told["bound_below"], told["bound_above"]), strict=True):
+            # What was proven of the whole holds for its parts.
+            tried = found._replace(bound=np.maximum(found.bound, bound))
+            done = self._prove(tried, half, left)
+            self._count(tried.image[done])
+            self._push(tried, half, left & ~done)
+
+    def _batched(self, domains: Domains) -> tuple[Array, Array]:
+        """Image and class of each domain, as long as a batch."""
+        return (
+            jnp.asarray(padded(domains.image, self.batch)),
+            jnp.asarray(padded(domains.other, self.batch)),
+        )
 
     def _count(self, image: np.ndarray) -> None:
         """Domains of these images were bounded for the first time."""
         self.explored += len(image)
         np.add.at(self.spent, image, 1)
 
-    def _ends(self, domains: Domains, dtype: type) -> tuple[np.ndarray, np.ndarray]:
-        """The intervals of the neurons' inputs: what holds in the ball, cut off."""
-        at = domains.image
-        return (
-            np.maximum(self.low[at], domains.low).astype(dtype),
-            np.minimum(self.high[at], domains.high).astype(dtype),
-        )
-
-    def _attack(self, image: np.ndarray, explored: Any) -> None:
+    def _attack(self, image: np.ndarray, margin: np.ndarray, images: Array) -> None:
         """Judge what the search thinks is wrong, ties included, the worst image of each ball."""
-        for place in np.unique(image[explored.margin <= 0]):
+        for place in np.unique(image[margin <= 0]):
             if not self.open[place]:
                 continue
             mine = np.flatnonzero(image == place)
-            best = mine[np.argmin(explored.margin[mine])]
+            best = mine[np.argmin(margin[mine])]
             one = slice(place, place + 1)
             found = decide_images(
                 self.search.ball, self.model, self.part.images[one], self.labels[one],
-                explored.image[best][None], eps=self.eps,
+                np.asarray(_row(images, best))[None], eps=self.eps,
             )  # fmt: skip
             if found.size[0] <= self.eps:
                 self.found[int(place)] = found
 
-    def _prove(self, domains: Domains) -> Bool[np.ndarray, " domains"]:
+    def _prove(
+        self, domains: Domains, cuts: Cuts, among: np.ndarray | None = None
+    ) -> Bool[np.ndarray, " domains"]:
         """Which domains hold no wrong image, in float64; they are no longer waited for."""
         done = domains.bound > 2 * CLOSE
-        at = np.flatnonzero(done)
-        if not at.size:
+        if among is not None:
+            done &= among
+        if not done.any():
             return done
-        some = domains.take(at)
-        low, high = self._ends(some, np.float64)
+        image, other = self._batched(domains)
         with jax.enable_x64(True):
-            (bounds,) = in_chunks(
-                lambda *arrays: (_proven(self.search, self.wide, *arrays),), self.batch,
-                self.pixels[some.image].astype(np.float64), self.labels[some.image], some.other,
-                np.full(at.size, self.eps, np.float64), low, high, self.size[some.image],
-                some.slopes.astype(np.float64),
-            )  # fmt: skip
+            bounds = jax.device_get(
+                _proven(self.search, self.wide_model, self.wide, image, other, cuts)
+            )
         if bounds.dtype != np.float64:
             raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
-        done[at] = bounds > CLOSE
-        image = domains.image[done]
-        np.subtract.at(self.waiting, image, 1)
-        self.certified[image] |= self.waiting[image] == 0
+        done &= bounds[: len(done)] > CLOSE
+        settled = domains.image[done]
+        np.subtract.at(self.waiting, settled, 1)
+        self.certified[settled] |= self.waiting[settled] == 0
         return done
 
-    def _branch(self, domains: Domains, explored: Any) -> None:
-        """Put back the halves that are not proven; the whole where there is nothing to split."""
-        splits = explored.looseness > 0
-        rows = np.flatnonzero(splits)
-        neuron, point = explored.neuron[rows], explored.point[rows]
-        parent = domains.take(rows)
-        below, above = (
-            parent._replace(low=parent.low.copy(), high=parent.high.copy(), slopes=slopes)
-            for slopes in (parent.slopes.copy(), parent.slopes.copy())
-        )
-        line = np.arange(len(rows))
-        below.high[line, neuron], above.low[line, neuron] = point, point
-        below.slopes[line, neuron] = explored.below[rows]
-        above.slopes[line, neuron] = explored.above[rows]
-        np.add.at(self.waiting, parent.image, 1)
-        for half, bound in ((below, explored.bound_below), (above, explored.bound_above)):
-            # What was proven of the whole holds for its parts.
-            tried = half._replace(bound=np.maximum(half.bound, bound[rows]))
-            done = self._prove(tried)
-            self._count(tried.image[done])
-            self._push(tried.take(~done))
-        self._push(domains.take(~splits))
+    def _push(self, domains: Domains, cuts: Cuts, mask: np.ndarray) -> None:
+        at = np.flatnonzero(mask)
+        if at.size:
+            self.frontier.push(domains.take(at), cuts, at)
 
-    def _push(self, domains: Domains) -> None:
-        if len(domains.image):
-            self.frontier.push(domains)
+
+# What a step needs to know of each domain.
+_TOLD = ("bound", "margin", "looseness", "bound_below", "bound_above")
 
 
 @eqx.filter_jit
@@ -249,15 +272,52 @@ def _roots(
 
 
 @eqx.filter_jit
-def _first(model: MLP, *arrays: Array) -> Float[Array, "domains neurons"]:
-    return jax.vmap(lambda *each: first_slopes(model, *each))(*arrays)
+def _first(model: MLP, balls: Balls, image: Array, other: Array) -> Cuts:
+    start = jax.vmap(
+        lambda at, other: first_slopes(
+            model, balls.labels[at], other, balls.low[at], balls.high[at]
+        )
+    )(image, other)
+    nowhere = jnp.full_like(start, jnp.inf)
+    return Cuts(-nowhere, nowhere, start)
 
 
 @eqx.filter_jit
-def _explore(search: Search, model: MLP, *arrays: Array) -> Explored:
-    return jax.vmap(lambda *each: search(model, *each))(*arrays)
+def _explore(
+    search: Search, model: MLP, balls: Balls, image: Array, other: Array, cuts: Cuts
+) -> Explored:
+    def one(at: Array, other: Array, low: Array, high: Array, start: Array) -> Explored:
+        ends = balls.ends(at, low, high)
+        return search(model, balls.images[at], balls.labels[at], other, balls.eps, *ends, start)
+
+    return jax.vmap(one)(image, other, *cuts)
+
+
+@jax.jit
+def _halves(cuts: Cuts, explored: Explored) -> tuple[Cuts, Cuts]:
+    """The domains below and above the splits that were chosen."""
+    at = jnp.arange(cuts.low.shape[1])[None] == explored.neuron[:, None]
+    put = lambda array, value: jnp.where(at, value[:, None], array)
+    return (
+        Cuts(cuts.low, put(cuts.high, explored.point), put(cuts.slopes, explored.below)),
+        Cuts(put(cuts.low, explored.point), cuts.high, put(cuts.slopes, explored.above)),
+    )
 
 
 @eqx.filter_jit
-def _proven(search: Search, model: MLP, *arrays: Array) -> Float[Array, " domains"]:
-    return jax.vmap(lambda *each: proven(model, search.ball, *each))(*arrays)
+def _proven(
+    search: Search, model: MLP, balls: Balls, image: Array, other: Array, cuts: Cuts
+) -> Float[Array, " domains"]:
+    def one(at: Array, other: Array, low: Array, high: Array, slope: Array) -> Array:
+        low, high = balls.ends(at, low, high)
+        return proven(
+            model, search.ball, balls.images[at], balls.labels[at], other, balls.eps,
+            low, high, balls.size[at], slope.astype(low.dtype),
+        )  # fmt: skip
+
+    return jax.vmap(one)(image, other, *cuts)
+
+
+@jax.jit
+def _row(array: Array, at: Array) -> Array:
+    return array[at]

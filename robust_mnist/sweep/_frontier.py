@@ -2,27 +2,23 @@
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Array, Float, Float32, Int32, Int64
 
 
 class Domains(NamedTuple):
-    """Parts of balls, one row each; arrays over neurons cover all hidden layers.
+    """Parts of balls, one entry each: what decides which comes next, on the host.
 
     Attributes:
         image: Place of the image among those that are worked on.
         other: Class that the true one is compared with.
-        low: Where the neurons' inputs were cut off below; -inf where they were not.
-        high: The same above.
-        slopes: Where the search for slopes starts.
         bound: What the float32 search knows of it: from the trial that split it off, or the parent.
     """
 
     image: Int32[np.ndarray, " domains"]
     other: Int32[np.ndarray, " domains"]
-    low: Float32[np.ndarray, "domains neurons"]
-    high: Float32[np.ndarray, "domains neurons"]
-    slopes: Float32[np.ndarray, "domains neurons"]
     bound: Float32[np.ndarray, " domains"]
 
     def take(self, at: np.ndarray) -> "Domains":
@@ -30,57 +26,87 @@ class Domains(NamedTuple):
         return Domains(*(array[at] for array in self))
 
 
-class Frontier:
-    """A pool of domains that grows without moving what is in it.
+class Cuts(NamedTuple):
+    """The same domains on the device, a row each over the neurons of all hidden layers.
 
-    Args:
-        domains: What to begin with.
+    Attributes:
+        low: Where the neurons' inputs were cut off below; -inf where they were not.
+        high: The same above.
+        slopes: Where the search for slopes starts.
     """
 
-    def __init__(self, domains: Domains) -> None:
-        count = len(domains.image)
-        self._store = domains
-        self._free: list[int] = []
-        self._active = np.arange(count)
+    low: Float[Array, "domains neurons"]
+    high: Float[Array, "domains neurons"]
+    slopes: Float[Array, "domains neurons"]
+
+
+class Frontier:
+    """A pool of domains, whose rows stay on the device and are moved in batches of one size.
+
+    Args:
+        neurons: Of all hidden layers together.
+        batch: Rows that are moved at once.
+    """
+
+    def __init__(self, neurons: int, batch: int) -> None:
+        none, rows = np.zeros(0, np.int32), jnp.zeros((0, neurons), jnp.float32)
+        self._batch, self._count = batch, 0
+        # The first `_count` entries are the pool, in no order, and the row of each.
+        self._held = Domains(none, none, none.astype(np.float32))
+        self._slot = none
+        self._cuts, self._free = Cuts(rows, rows, rows), none
 
     def __len__(self) -> int:
-        return len(self._active)
+        return self._count
 
     def all(self) -> Domains:
         """Everything in the pool."""
-        return self._store.take(self._active)
+        return self._held.take(np.arange(self._count))
 
-    def pop(self, count: int, spent: Int64[np.ndarray, " images"]) -> Domains:
-        """Take out up to so many domains: of images that took little work yet, the nearest to done.
+    def pop(self, spent: Int64[np.ndarray, " images"]) -> tuple[Domains, Cuts]:
+        """Take a batch out: of images that took little work yet, the nearest to done.
 
         What an image has cost counts by its order of magnitude alone: so easy images are not kept
         waiting, and a hard one is worked on in depth, which keeps the pool small.
 
         Args:
-            count: How many.
             spent: Domains that each image has taken so far.
-        """
-        image, bound = self._store.image[self._active], self._store.bound[self._active]
-        order = (
-            np.lexsort((-bound, np.ceil(np.log2(1 + spent[image] / 64))))
-            if (count < len(self._active))
-            else np.arange(len(self._active))
-        )
-        taken, left = order[:count], order[count:]
-        slots, self._active = self._active[taken], self._active[np.sort(left)]
-        self._free.extend(slots.tolist())
-        return self._store.take(slots)
 
-    def push(self, domains: Domains) -> None:
-        """Add domains."""
+        Returns:
+            A batch at most; and the rows of a whole one, of which the first are meant.
+        """
+        image, bound = self._held.image[: self._count], self._held.bound[: self._count]
+        level = np.ceil(np.log2(1 + spent / 64)).astype(np.float32)
+        # One number per domain, whose fraction falls as the bound rises: a sort of them all would
+        # take longer than exploring the batch on an accelerator.
+        rank = level[image] + np.float32(0.5) * (1 - bound / (1 + np.abs(bound)))
+        taken = np.arange(self._count)
+        if self._count > self._batch:
+            taken = np.argpartition(rank, self._batch)[: self._batch]
+        taken = taken[np.argsort(rank[taken], kind="stable")]
+        domains, slots = self._held.take(taken), self._slot[taken]
+        self._remove(taken)
+        return domains, _rows(self._cuts, padded(slots, self._batch))
+
+    def push(self, domains: Domains, cuts: Cuts, at: np.ndarray) -> None:
+        """Add domains.
+
+        Args:
+            domains: At most a batch of them.
+            cuts: Rows of a whole batch.
+            at: Which rows are those of the domains.
+        """
         count = len(domains.image)
         if count > len(self._free):
-            self._grow(count - len(self._free))
-        slots = np.array(self._free[len(self._free) - count :], np.int64)
-        del self._free[len(self._free) - count :]
-        for held, new in zip(self._store, domains, strict=True):
-            held[slots] = new
-        self._active = np.concatenate([self._active, slots])
+            self._grow(self._count + count)
+        slots, self._free = self._free[:count], self._free[count:]
+        for held, new in zip((*self._held, self._slot), (*domains, slots), strict=True):
+            held[self._count : self._count + count] = new
+        self._count += count
+        # Rows that are not meant go past the end, where nothing is written.
+        target = np.full(self._batch, len(self._slot), np.int32)
+        target[at] = slots
+        self._cuts = _put(self._cuts, cuts, target)
 
     def drop(self, images: np.ndarray) -> None:
         """Forget the domains of some images.
@@ -88,17 +114,49 @@ class Frontier:
         Args:
             images: A mask over all images.
         """
-        gone = images[self._store.image[self._active]]
-        self._free.extend(self._active[gone].tolist())
-        self._active = self._active[~gone]
+        self._remove(np.flatnonzero(images[self._held.image[: self._count]]))
+
+    def _remove(self, places: np.ndarray) -> None:
+        """Forget entries; others from the end take their places."""
+        if not places.size:
+            return
+        self._free = np.concatenate([self._free, self._slot[places]])
+        left = self._count - places.size
+        end = np.ones(places.size, bool)
+        end[places[places >= left] - left] = False
+        for array in (*self._held, self._slot):
+            array[places[places < left]] = array[left : self._count][end]
+        self._count = left
 
     def _grow(self, count: int) -> None:
-        held = len(self._store.image)
-        more = max(count, held, 1024)
-        self._store = Domains(
-            *(
-                np.concatenate([array, np.empty((more, *array.shape[1:]), array.dtype)])
-                for array in self._store
-            )
-        )
-        self._free.extend(range(held, held + more))
+        held = len(self._slot)
+        # Powers of two, so that few sizes are ever compiled.
+        size = 1 << (max(count, 1024) - 1).bit_length()
+        longer = lambda array: np.concatenate([array, np.zeros(size - held, array.dtype)])
+        self._held, self._slot = Domains(*map(longer, self._held)), longer(self._slot)
+        self._cuts = _longer(self._cuts, size)
+        self._free = np.concatenate([self._free, np.arange(held, size, dtype=np.int32)])
+
+
+def padded(array: np.ndarray, size: int) -> np.ndarray:
+    """As long as `size`, with repetitions of the first entry at its end."""
+    return np.concatenate([array, np.repeat(array[:1], size - len(array), axis=0)])
+
+
+@jax.jit
+def _rows(cuts: Cuts, slots: Array) -> Cuts:
+    return Cuts(*(array[slots] for array in cuts))
+
+
+# Written where the old ones lie: copying the whole pool for each batch would take longer than all
+# the rest.
+@jax.jit(donate_argnums=0)
+def _put(cuts: Cuts, rows: Cuts, slots: Array) -> Cuts:
+    write = lambda array, new: array.at[slots].set(new, mode="drop")
+    return Cuts(*(write(array, new) for array, new in zip(cuts, rows, strict=True)))
+
+
+@jax.jit(static_argnums=1)
+def _longer(cuts: Cuts, size: int) -> Cuts:
+    more = lambda array: jnp.zeros((size - len(array), array.shape[1]), array.dtype)
+    return Cuts(*(jnp.concatenate([array, more(array)]) for array in cuts))
