@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from robust_mnist import metrics
+from robust_mnist.certify import CERTIFIERS
 from robust_mnist.models import MLP, AbstractClassifier
 from robust_mnist.models.mlp import Dense
 
@@ -57,12 +58,27 @@ def predicted(model, images):
 
 def bounds(certifier, model, x, y, eps):
     """What a certifier promises for each image at its radius, or at one for all."""
-    return _bounds(certifier, model, x, y.astype(np.int32), _each(eps, x))
+    return _bounds({"": certifier}, model, x, y.astype(np.int32), _each(eps, x))[""]
+
+
+def promises(norm, model, x, y, eps):
+    """The same of every certifier that knows the network, by name.
+
+    In one program: most of them begin alike, and it compiles in half the time of all their own.
+    """
+    known = {
+        name: certifier for name, certifier in CERTIFIERS.items()
+        if certifier.ball.name == norm and model.activation in certifier.activations
+    }  # fmt: skip
+    return _bounds(known, model, x, y.astype(np.int32), _each(eps, x))
 
 
 @eqx.filter_jit
-def _bounds(certifier, model, x, y, eps):
-    return jax.vmap(lambda x, y, e: certifier(model, x, y, eps=e))(x, y, eps)
+def _bounds(certifiers, model, x, y, eps):
+    return {
+        name: jax.vmap(lambda x, y, e, c=certifier: c(model, x, y, eps=e))(x, y, eps)
+        for name, certifier in certifiers.items()
+    }
 
 
 def reached(attack, model, x, y, eps, key):

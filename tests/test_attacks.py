@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Affine, bounds, grey_images, network, predicted
+from problems import Affine, grey_images, network, predicted, promises
 
 from robust_mnist import metrics
 from robust_mnist.attacks import (
@@ -130,10 +130,8 @@ def check_what_counts(attack, eps, problem, key):
     # A certificate that reaches as far as the witness speaks of the witness as well.
     size = np.nextafter(np.where(broken, found.size, 0).astype(np.float32), np.float32(np.inf))
     asked = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels, jnp.int32), size
-    for name, certifier in CERTIFIERS.items():
-        if certifier.ball.name == attack.ball.name and model.activation in certifier.activations:
-            promised = np.asarray(bounds(certifier, model, *asked))
-            assert np.all((promised <= margin)[broken]), name
+    for name, promised in promises(attack.ball.name, model, *asked).items():
+        assert np.all((np.asarray(promised) <= margin)[broken]), name
 
 
 @every_search

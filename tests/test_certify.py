@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import bounds, grey_images, network, predicted, reached
+from problems import bounds, grey_images, network, predicted, promises, reached
 
 from robust_mnist import metrics
 from robust_mnist.attacks import ATTACKS
@@ -33,14 +33,6 @@ def meetings():
 every_meeting = pytest.mark.parametrize(("norm", "activation"), list(meetings()))
 
 
-def certifiers(norm, activation):
-    """What knows the activation in this norm."""
-    return {
-        name: certifier for name, certifier in CERTIFIERS.items()
-        if certifier.ball.name == norm and activation in certifier.activations
-    }  # fmt: skip
-
-
 @every_meeting
 def test_no_attack_gets_below_a_certified_margin(norm, activation, getkey):
     """The strongest one of every network; `test_attacks.py` asks the same of all the others."""
@@ -51,8 +43,8 @@ def test_no_attack_gets_below_a_certified_margin(norm, activation, getkey):
     x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(predicted(model, images), jnp.int32)
     for eps in (0.0, 0.01, 0.1, 0.7, 5.0, 1000.0):
         lowest = reached(ATTACKS[f"pgd40-{norm}"], model, x, y, eps, key)
-        for name, certifier in certifiers(norm, activation).items():
-            assert jnp.all(bounds(certifier, model, x, y, eps) <= lowest), (name, eps)
+        for name, promised in promises(norm, model, x, y, eps).items():
+            assert jnp.all(promised <= lowest), (name, eps)
 
 
 def swap(activation, low, high, low_slope, high_slope):
@@ -94,10 +86,9 @@ def test_bounds_hold_in_exact_arithmetic_whatever_cancels(wide):
     rng = np.random.default_rng(0)
     dtype = np.float64 if wide else np.float32
     with jax.enable_x64(wide):
-        prove = {
-            name: jax.jit(lambda m, x, y, eps, c=certifier: c(m, x, y, eps=eps))
-            for name, certifier in CERTIFIERS.items()
-        }
+        prove = jax.jit(
+            lambda m, x, y, eps: {name: c(m, x, y, eps=eps) for name, c in CERTIFIERS.items()}
+        )
         for _ in range(60):
             model, layers = cancelling(rng, dtype)
             x = rng.uniform(size=3).astype(np.float32)
@@ -111,11 +102,11 @@ def test_bounds_hold_in_exact_arithmetic_whatever_cancels(wide):
             )
             crosses = [point for point in corners if moves(point) <= 1]
             at = jnp.asarray(x, dtype), jnp.asarray(eps, dtype)
-            for y, (name, bound) in itertools.product(range(2), prove.items()):
-                found = float(bound(model, at[0], jnp.asarray(y, jnp.int32), at[1]))
-                points = corners if name.endswith("linf") else crosses
-                exact = min(exactly(layers, point, y) for point in points)
-                assert np.isnan(found) or Fraction(found) <= exact, (name, eps)
+            for y in range(2):
+                for name, bound in prove(model, at[0], jnp.asarray(y, jnp.int32), at[1]).items():
+                    found, points = float(bound), corners if name.endswith("linf") else crosses
+                    exact = min(exactly(layers, point, y) for point in points)
+                    assert np.isnan(found) or Fraction(found) <= exact, (name, eps)
 
 
 def cancelling(rng, dtype):
@@ -199,11 +190,12 @@ def test_bounds_are_exact_for_an_affine_network_inside_the_box(certifier, getkey
     assert jnp.allclose(found, expected, atol=2e-3)
 
 
-@every_certifier
-def test_beyond_the_whole_box_nothing_gets_worse(certifier, getkey):
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_beyond_the_whole_box_nothing_gets_worse(norm, getkey):
     model, x = network(getkey()), jax.random.uniform(getkey(), (8, 64))
-    bound = lambda eps: bounds(certifier, model, x, jnp.arange(8), eps)
-    assert jnp.allclose(bound(64.0), bound(6400.0), rtol=1e-3)
+    most, more = (promises(norm, model, x, jnp.arange(8), eps) for eps in (64.0, 6400.0))
+    for name, bound in most.items():
+        assert jnp.allclose(bound, more[name], rtol=1e-3), name
 
 
 @every_meeting
@@ -218,8 +210,8 @@ def test_margins_of_samples_lie_above_the_bound(norm, activation, getkey):
         return jnp.min(jax.vmap(lambda z: metrics.margin(model(z), y))(samples))
 
     sampled = jnp.stack([lowest(*image, getkey()) for image in zip(x, y, strict=True)])
-    for name, certifier in certifiers(norm, activation).items():
-        assert jnp.all(bounds(certifier, model, x, y, eps) <= sampled), name
+    for name, promised in promises(norm, model, x, y, eps).items():
+        assert jnp.all(promised <= sampled), name
 
 
 def intervals():
@@ -286,14 +278,18 @@ def test_the_tangent_from_an_end_touches_where_it_should():
     )
 
 
-@pytest.mark.parametrize("activation", CURVES)
-def test_linear_bounds_are_tighter_than_intervals(activation, getkey):
+@every_meeting
+def test_some_bounds_are_tighter_than_others(norm, activation, getkey):
     model, x = network(getkey(), activation=activation), jax.random.uniform(getkey(), (8, 64))
     y = jnp.argmax(jax.vmap(model)(x), axis=1)
-    bound = lambda name: bounds(CERTIFIERS[name], model, x, y, 0.02)
-    ibp, between, crown = map(bound, ("ibp-linf", "crown-ibp-linf", "crown-linf"))
-    assert jnp.all(between > ibp)
-    assert jnp.all(crown > between)
+    near, far = (promises(norm, model, x, y, eps) for eps in (0.02, 1.0))
+    if norm == "linf":
+        assert jnp.all(near["crown-ibp-linf"] > near["ibp-linf"])
+        assert jnp.all(near["crown-linf"] > near["crown-ibp-linf"])
+    if norm != "l1":
+        gain = lambda found: found[f"lipschitz-local-{norm}"] - found[f"lipschitz-global-{norm}"]
+        assert jnp.all(gain(near) > 1e-2)
+        assert jnp.all(gain(far) > -1e-3)
 
 
 @pytest.mark.parametrize("name", ["ibp-linf", "crown-linf"])

@@ -77,18 +77,6 @@ def test_bounds_match_a_network_worked_by_hand():
 
 
 @both_norms
-@pytest.mark.parametrize("activation", CURVES)
-def test_local_bounds_are_at_least_as_tight_as_global_ones(norm, activation, getkey):
-    model, x = network(getkey(), activation=activation), jax.random.uniform(getkey(), (8, 64))
-    y = jnp.argmax(jax.vmap(model)(x), axis=1)
-    bound = lambda certifier, eps: bounds(certifier, model, x, y, eps)
-    everywhere, here = (CERTIFIERS[f"lipschitz-{kind}-{norm}"] for kind in ("global", "local"))
-    gain = lambda eps: bound(here, eps) - bound(everywhere, eps)
-    assert jnp.all(gain(1.0) > -1e-3)
-    assert jnp.all(gain(0.01) > 1e-2)
-
-
-@both_norms
 @pytest.mark.parametrize("activation", sorted(set(STEEPEST) - set(CURVES)))
 def test_activations_that_no_other_certifier_knows_are_bounded_soundly(norm, activation, getkey):
     model, images = network(getkey(), activation=activation, gain=1.0), grey_images(getkey(), 8)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import TINY
 
 
 # What JAX counts of its cache on disk while a command runs.
@@ -23,11 +24,11 @@ print(json.dumps({"code": code, "hits": hits, "misses": misses}), file=sys.stder
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(small_npz, tmp_path):
     """Run a tiny training in a process of its own; what its cache did."""
 
     def run(out, **variables):
-        words = ["train", "--sizes", "784,8,10", "--epochs", "2", "--quiet", "--out"]
+        words = ["train", "--data", small_npz, *TINY, "--quiet", "--out"]
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT, *words, tmp_path / out],
             env={**os.environ, "ROBUST_MNIST_CACHE": str(tmp_path / "cache"), **variables},
