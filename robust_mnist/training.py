@@ -294,8 +294,9 @@ def _step(
     step: Int[Array, ""],
     images: Images,
 ) -> State:
-    # The mean over the batch leaves out the rows that only fill the last tile.
-    batch = jnp.pad(batch, (0, -len(batch) % TILES.get(jax.default_backend(), 1)))
+    # The mean over the batch leaves out the rows that only fill the last tile, where those are few.
+    fill = -len(batch) % TILES.get(jax.default_backend(), 1)
+    batch = jnp.pad(batch, (0, fill if 8 * fill <= len(batch) else 0))
     x, y = to_float(images.train[batch]), images.train_labels[batch]
     step_key = jax.random.fold_in(key, step)
     keys = jax.vmap(lambda index: jax.random.fold_in(step_key, index))(batch)

@@ -16,8 +16,8 @@ from robust_mnist.certify._domains import Explored, Search, first_slopes, proven
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
-from robust_mnist.sweep._driver import CLOSE, Found, decide_images, in_chunks
-from robust_mnist.sweep._frontier import Cuts, Domains, Frontier, padded
+from robust_mnist.sweep._driver import CLOSE, Found, decide_images, in_chunks, padded
+from robust_mnist.sweep._frontier import Cuts, Domains, Frontier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,26 +116,27 @@ class BranchAndBound:
         self.found: dict[int, Found] = {}
         self.spent = np.zeros(count, np.int64)
         self.explored = 0
-        # Filled up, so that programs do not depend on how many images there are.
+        # Filled up to a power of two, so that few programs depend on how many images there are.
         size = max(128, 1 << (count - 1).bit_length())
-        pixels, labels = padded(to_float(part.images), size), padded(self.labels, size)
+        pixels = to_float(part.images)
         with jax.enable_x64(True):
             self.wide_model = jax.tree.map(
                 lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, model
             )
-            wide = in_chunks(
+            roots = in_chunks(
                 lambda x, e: _roots(search, self.wide_model, x, e),
-                100, pixels.astype(np.float64), np.full(size, eps, np.float64),
+                100, pixels.astype(np.float64), np.full(count, eps, np.float64),
             )  # fmt: skip
+            images, labels, *ends = (padded(array, size) for array in (pixels, self.labels, *roots))
             self.wide = Balls(
-                *jax.device_put((pixels.astype(np.float64), labels, np.float64(eps), *wide))
+                *jax.device_put((images.astype(np.float64), labels, np.float64(eps), *ends))
             )
-        single = (array.astype(np.float32) for array in wide)
-        self.balls = Balls(*jax.device_put((pixels, labels, np.float32(eps), *single)))
-        self.frontier = self._whole()
+        single = (array.astype(np.float32) for array in ends)
+        self.balls = Balls(*jax.device_put((images, labels, np.float32(eps), *single)))
+        self.frontier = self._begin()
         self.waiting = np.bincount(self.frontier.all().image, minlength=count)
 
-    def _whole(self) -> Frontier:
+    def _begin(self) -> Frontier:
         """One domain for every image and other class: the whole ball."""
         frontier = Frontier(self.balls.low.shape[1], self.batch)
         classes = self.model.layers[-1].bias.size
@@ -173,8 +174,8 @@ class BranchAndBound:
             )  # fmt: skip
 
     def _step(self, domains: Domains, cuts: Cuts) -> None:
-        image, other = self._batched(domains)
-        explored = _explore(self.search, self.model, self.balls, image, other, cuts)
+        at = self._batched(domains)
+        explored = _explore(self.search, self.model, self.balls, *at, cuts)
         self._count(domains.image)
         # What the rest is decided by comes to the host; images and rows stay.
         told = {
@@ -186,7 +187,7 @@ class BranchAndBound:
         self._attack(domains.image, told["margin"], explored.image)
         whole = cuts._replace(slopes=explored.slopes)
         found = domains._replace(bound=told["bound"])
-        left = ~self._prove(found, whole)
+        left = ~self._prove(found, at, whole)
         splits = told["looseness"] > 0
         # The whole where there is nothing to split.
         self._push(found, whole, left & ~splits)
@@ -196,7 +197,7 @@ class BranchAndBound:
         for half, bound in zip(halves, (told["bound_below"], told["bound_above"]), strict=True):
             # What was proven of the whole holds for its parts.
             tried = found._replace(bound=np.maximum(found.bound, bound))
-            done = self._prove(tried, half, left)
+            done = self._prove(tried, at, half, left)
             self._count(tried.image[done])
             self._push(tried, half, left & ~done)
 
@@ -228,7 +229,11 @@ class BranchAndBound:
                 self.found[int(place)] = found
 
     def _prove(
-        self, domains: Domains, cuts: Cuts, among: np.ndarray | None = None
+        self,
+        domains: Domains,
+        at: tuple[Array, Array],
+        cuts: Cuts,
+        among: np.ndarray | None = None,
     ) -> Bool[np.ndarray, " domains"]:
         """Which domains hold no wrong image, in float64; they are no longer waited for."""
         done = domains.bound > 2 * CLOSE
@@ -236,11 +241,8 @@ class BranchAndBound:
             done &= among
         if not done.any():
             return done
-        image, other = self._batched(domains)
         with jax.enable_x64(True):
-            bounds = jax.device_get(
-                _proven(self.search, self.wide_model, self.wide, image, other, cuts)
-            )
+            bounds = jax.device_get(_proven(self.search, self.wide_model, self.wide, *at, cuts))
         if bounds.dtype != np.float64:
             raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
         done &= bounds[: len(done)] > CLOSE

@@ -225,6 +225,11 @@ def _judge(
     return margins, jnp.where(margins > 0, labels, wrong_class)
 
 
+def padded(array: np.ndarray, size: int) -> np.ndarray:
+    """As long as `size`, with repetitions of the first entry at its end."""
+    return np.concatenate([array, np.repeat(array[:1], size - len(array), axis=0)])
+
+
 def in_chunks(
     run: Callable[..., tuple[Array, ...]], size: int, *arrays: np.ndarray
 ) -> tuple[np.ndarray, ...]:
@@ -238,12 +243,10 @@ def in_chunks(
     parts = []
     for start in range(0, len(arrays[0]), size):
         part = [array[start : start + size] for array in arrays]
-        missing = size - len(part[0])
-        padded = [
-            np.concatenate([p, np.repeat(p[:1], missing, axis=0)]) if missing else p for p in part
-        ]
-        out = jax.device_get(run(*padded))
-        parts.append(tuple(np.asarray(array)[: size - missing] for array in out))
+        count = len(part[0])
+        full = part if count == size else [padded(array, size) for array in part]
+        out = jax.device_get(run(*full))
+        parts.append(tuple(np.asarray(array)[:count] for array in out))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, Int64
 
+from robust_mnist.sweep._driver import padded
+
 
 class Domains(NamedTuple):
     """Parts of balls, one entry each: what decides which comes next, on the host.
@@ -76,10 +78,11 @@ class Frontier:
             A batch at most; and the rows of a whole one, of which the first are meant.
         """
         image, bound = self._held.image[: self._count], self._held.bound[: self._count]
-        level = np.ceil(np.log2(1 + spent / 64)).astype(np.float32)
+        level = np.ceil(np.log2(1 + spent / 64))
         # One number per domain, whose fraction falls as the bound rises: a sort of them all would
         # take longer than exploring the batch on an accelerator.
-        rank = level[image] + np.float32(0.5) * (1 - bound / (1 + np.abs(bound)))
+        known = np.clip(bound.astype(np.float64), -1e30, 1e30)
+        rank = level[image] + 0.5 * (1 - known / (1 + np.abs(known)))
         taken = np.arange(self._count)
         if self._count > self._batch:
             taken = np.argpartition(rank, self._batch)[: self._batch]
@@ -99,14 +102,16 @@ class Frontier:
         count = len(domains.image)
         if count > len(self._free):
             self._grow(self._count + count)
-        slots, self._free = self._free[:count], self._free[count:]
-        for held, new in zip((*self._held, self._slot), (*domains, slots), strict=True):
-            held[self._count : self._count + count] = new
-        self._count += count
+        slots = self._free[:count]
         # Rows that are not meant go past the end, where nothing is written.
         target = np.full(self._batch, len(self._slot), np.int32)
         target[at] = slots
+        # Rows first: an entry that an interrupt left without its row would be proven of another.
         self._cuts = _put(self._cuts, cuts, target)
+        self._free = self._free[count:]
+        for held, new in zip((*self._held, self._slot), (*domains, slots), strict=True):
+            held[self._count : self._count + count] = new
+        self._count += count
 
     def drop(self, images: np.ndarray) -> None:
         """Forget the domains of some images.
@@ -132,15 +137,12 @@ class Frontier:
         held = len(self._slot)
         # Powers of two, so that few sizes are ever compiled.
         size = 1 << (max(count, 1024) - 1).bit_length()
+        # One by one, since each is held twice for a moment.
+        for name in Cuts._fields:
+            self._cuts = self._cuts._replace(**{name: _longer(getattr(self._cuts, name), size)})
         longer = lambda array: np.concatenate([array, np.zeros(size - held, array.dtype)])
         self._held, self._slot = Domains(*map(longer, self._held)), longer(self._slot)
-        self._cuts = _longer(self._cuts, size)
         self._free = np.concatenate([self._free, np.arange(held, size, dtype=np.int32)])
-
-
-def padded(array: np.ndarray, size: int) -> np.ndarray:
-    """As long as `size`, with repetitions of the first entry at its end."""
-    return np.concatenate([array, np.repeat(array[:1], size - len(array), axis=0)])
 
 
 @jax.jit
@@ -157,6 +159,6 @@ def _put(cuts: Cuts, rows: Cuts, slots: Array) -> Cuts:
 
 
 @jax.jit(static_argnums=1)
-def _longer(cuts: Cuts, size: int) -> Cuts:
-    more = lambda array: jnp.zeros((size - len(array), array.shape[1]), array.dtype)
-    return Cuts(*(jnp.concatenate([array, more(array)]) for array in cuts))
+def _longer(array: Array, size: int) -> Array:
+    more = jnp.zeros((size - len(array), array.shape[1]), array.dtype)
+    return jnp.concatenate([array, more])
