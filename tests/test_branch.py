@@ -222,6 +222,32 @@ def test_a_budget_stops_and_what_was_decided_stays(getkey):
     assert work.open.all()
 
 
+@pytest.mark.parametrize("place", ["_explore", "_halves", "_proven"])
+def test_what_an_interrupted_step_left_undone_is_done_by_the_next_run(place, getkey, monkeypatch):
+    model = network(getkey(), sizes=(16, 10, 10, 4), gain=2.0)
+    images = grey_images(getkey(), 16, pixels=16)
+    labels = predicted(model, images)
+    whole = decide(model, images, labels, 0.06)
+    work = BranchAndBound(
+        SEARCHES["linf"], model, Part(images, labels, np.arange(16)), 0.06, batch=32
+    )
+    real, calls = getattr(_branch, place), itertools.count()
+
+    def interrupted(*args):
+        if next(calls) == 0:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(_branch, place, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(work.run(Budget(seconds=120.0)))
+    assert work.open.any()
+    list(work.run(Budget(seconds=120.0)))
+    assert np.array_equal(work.certified, whole.certified)
+    assert work.found.keys() == whole.found.keys()
+    assert not work.open.any()
+
+
 def test_programs_are_compiled_once_whatever_is_left(getkey):
     from robust_mnist.clock import stopwatch
 

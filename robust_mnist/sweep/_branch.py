@@ -133,12 +133,11 @@ class BranchAndBound:
             )
         single = (array.astype(np.float32) for array in ends)
         self.balls = Balls(*jax.device_put((images, labels, np.float32(eps), *single)))
-        self.frontier = self._begin()
-        self.waiting = np.bincount(self.frontier.all().image, minlength=count)
+        self._begin()
 
-    def _begin(self) -> Frontier:
+    def _begin(self) -> None:
         """One domain for every image and other class: the whole ball."""
-        frontier = Frontier(self.balls.low.shape[1], self.batch)
+        self.frontier = Frontier(self.balls.low.shape[1], self.batch)
         classes = self.model.layers[-1].bias.size
         image, other = (
             grid.reshape(-1).astype(np.int32)
@@ -149,8 +148,9 @@ class BranchAndBound:
             at = mine[start : start + self.batch]
             domains = Domains(image[at], other[at], np.zeros(at.size, np.float32))
             cuts = _first(self.model, self.balls, *self._batched(domains))
-            frontier.push(domains, cuts, np.arange(at.size))
-        return frontier
+            self.frontier.push(domains, cuts, np.arange(at.size))
+        self.waiting = np.bincount(image[mine], minlength=len(self.labels))
+        self._torn = False
 
     @property
     def open(self) -> Bool[np.ndarray, " images"]:
@@ -160,14 +160,24 @@ class BranchAndBound:
         return left
 
     def run(self, budget: Budget) -> Iterator[Progress]:
-        """Work until nothing is open or the budget is spent; say after each step how it stands."""
+        """Work until nothing is open or the budget is spent; say after each step how it stands.
+
+        What a run has decided stays, and the next one goes on from there; after one that was
+        interrupted within a step, it begins anew with what is open.
+        """
         start = time.perf_counter()
+        if self._torn:
+            self._begin()
         while True:
+            # Domains that were taken out may be lost, and entries not agree with their rows.
+            self._torn = True
             self.frontier.drop(~self.open | (self.spent >= budget.domains))
             taken = time.perf_counter() - start
             if not len(self.frontier) or taken >= budget.seconds:
+                self._torn = False
                 return
             self._step(*self.frontier.pop(self.spent))
+            self._torn = False
             yield Progress(
                 len(self.labels), self.explored, len(self.frontier), int(np.sum(self.open)),
                 time.perf_counter() - start,
@@ -178,25 +188,23 @@ class BranchAndBound:
         explored = _explore(self.search, self.model, self.balls, *at, cuts)
         self._count(domains.image)
         # What the rest is decided by comes to the host; images and rows stay.
-        told = {
-            name: array[: len(domains.image)]
-            for name, array in jax.device_get(
-                {name: getattr(explored, name) for name in _TOLD}
-            ).items()
-        }  # fmt: skip
-        self._attack(domains.image, told["margin"], explored.image)
+        told = jax.device_get((
+            explored.bound, explored.margin, explored.looseness,
+            explored.bound_below, explored.bound_above,
+        ))  # fmt: skip
+        bound, margin, looseness, *bounds = (array[: len(domains.image)] for array in told)
+        self._attack(domains.image, margin, explored.image)
         whole = cuts._replace(slopes=explored.slopes)
-        found = domains._replace(bound=told["bound"])
+        found = domains._replace(bound=bound)
         left = ~self._prove(found, at, whole)
-        splits = told["looseness"] > 0
+        splits = looseness > 0
         # The whole where there is nothing to split.
         self._push(found, whole, left & ~splits)
         left &= splits
         np.add.at(self.waiting, domains.image[left], 1)
-        halves = _halves(whole, explored)
-        for half, bound in zip(halves, (told["bound_below"], told["bound_above"]), strict=True):
+        for half, trial in zip(_halves(whole, explored), bounds, strict=True):
             # What was proven of the whole holds for its parts.
-            tried = found._replace(bound=np.maximum(found.bound, bound))
+            tried = found._replace(bound=np.maximum(bound, trial))
             done = self._prove(tried, at, half, left)
             self._count(tried.image[done])
             self._push(tried, half, left & ~done)
@@ -255,10 +263,6 @@ class BranchAndBound:
         at = np.flatnonzero(mask)
         if at.size:
             self.frontier.push(domains.take(at), cuts, at)
-
-
-# What a step needs to know of each domain.
-_TOLD = ("bound", "margin", "looseness", "bound_below", "bound_above")
 
 
 @eqx.filter_jit

@@ -106,7 +106,6 @@ class Frontier:
         # Rows that are not meant go past the end, where nothing is written.
         target = np.full(self._batch, len(self._slot), np.int32)
         target[at] = slots
-        # Rows first: an entry that an interrupt left without its row would be proven of another.
         self._cuts = _put(self._cuts, cuts, target)
         self._free = self._free[count:]
         for held, new in zip((*self._held, self._slot), (*domains, slots), strict=True):
