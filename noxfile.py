@@ -186,13 +186,13 @@ def peers_attacks(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def oracles(session: nox.Session) -> None:
-    """Run the long tests against exact answers and, where they are at hand, published networks.
+    """Run what `tests` leaves out: further cases, exact answers and, at hand, published networks.
 
     ROBUST_MNIST_NETWORKS names the folder of the networks.
     """
     extra, args = split_extra(session.posargs)
     session.install("-e", f".{extra}", *group("test"))
-    session.run("python", "-m", "pytest", "tests/oracles", *args)
+    session.run("python", "-m", "pytest", *PARALLEL, "-m", "long", *args)
 
 
 @nox.session(default=False)

@@ -4,12 +4,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jaxtyping import Array, Float
 
 from robust_mnist import metrics
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.models import MLP, AbstractClassifier
 from robust_mnist.models.mlp import Dense
+
+
+def case(*values, long=False, name=None):
+    """A case of a parametrized test; a long one is of `nox -s oracles` alone."""
+    return pytest.param(*values, marks=[pytest.mark.long] if long else [], id=name)
 
 
 class Affine(AbstractClassifier):

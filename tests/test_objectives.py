@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Affine, bounds, grey_images, network, predicted, reached
+from problems import Affine, bounds, case, grey_images, network, predicted, reached
 
 from robust_mnist import data, metrics, training
 from robust_mnist.attacks import PGD, CrossEntropy as AttackCrossEntropy
@@ -21,7 +21,6 @@ from robust_mnist.threat import L2, Linf
 
 
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
-every_name = pytest.mark.parametrize("name", OBJECTIVES)
 START, LATE = jnp.array(0), jnp.array(10**6)
 SETTINGS = TrainSettings(sizes=(784, 16, 10), epochs=60, batch_size=50, record_every=30, seeds=2)
 
@@ -107,7 +106,9 @@ def test_no_objective_asks_less_than_the_clean_image(objective, problem, getkey)
     assert np.all(losses(objective, problem, getkey()) >= plain - 1e-4)
 
 
-@every_name
+@pytest.mark.parametrize(
+    "name", [case(name, long=name == "adversarial-linf-0.3") for name in OBJECTIVES]
+)
 def test_training_learns_in_one_compiled_program(name, trained):
     found, programs = trained(name)
     assert programs == 1

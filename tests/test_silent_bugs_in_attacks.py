@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
-from problems import Affine, grey_images, network, predicted
+from problems import Affine, case, grey_images, network, predicted
 
 from robust_mnist import metrics
 from robust_mnist.attacks import (
@@ -113,7 +113,11 @@ def size_of(name, x, points):
     return sizes(SEARCHES[name].ball.name, np.broadcast_to(x, points.shape), points)
 
 
-@every_search
+# Of two that go the same way through the images, one is of every run.
+@pytest.mark.parametrize(
+    "name",
+    [case(name, long=name in {"bim", "noise", "ead", "apgd-l1", "fab"}) for name in SEARCHES],
+)
 def test_a_wrong_image_that_was_seen_is_not_forgotten(name, watched):
     """3: Foolbox, torchattacks, ART and deepmind return their last iterate."""
     model, images, labels = watched

@@ -7,7 +7,6 @@ import pytest
 
 
 VARIABLE = "ROBUST_MNIST_NETWORKS"
-# The normal session takes every file below tests/; these are for `nox -s oracles`.
 FOLDER = Path(__file__).resolve().parent
 
 

@@ -19,6 +19,7 @@ from robust_mnist.data.pixels import to_float
 from robust_mnist.sweep import Aim, Bounds, break_batch, method_key, run_stage
 
 
+pytestmark = pytest.mark.long
 KEY = jax.random.key(0)
 SEARCHES = [name for name, a in ATTACKS.items() if not isinstance(a, AbstractStepAttack)]
 BALL = [name for name in SEARCHES if isinstance(ATTACKS[name], AbstractBallAttack)]

@@ -21,7 +21,10 @@ from robust_mnist.sweep import certify_batch
 
 PUBLISHED = sorted((Path(__file__).parents[2] / "reports" / "exact").glob("*.npz"))
 FOLDER = os.environ.get("ROBUST_MNIST_NETWORKS")
-pytestmark = pytest.mark.skipif(FOLDER is None, reason="ROBUST_MNIST_NETWORKS names no folder")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(FOLDER is None, reason="ROBUST_MNIST_NETWORKS names no folder"),
+]
 
 
 @pytest.fixture(scope="module")
