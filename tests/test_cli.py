@@ -207,10 +207,13 @@ def _gz(folder, change):
 def test_broken_data_are_one_line_and_leave_nothing(run, tmp_path, make, change, said):
     import re
 
+    from data_files import check_line
+
     folder = tmp_path / "data"
     folder.mkdir()
     line = complaint(run("train", "--data", *make(folder, change), "--epochs", "1", "--out", "r"))
     assert re.search(said, line), line
+    check_line(line.removeprefix("robust-mnist: "), folder)
     assert not (tmp_path / "r").exists()
 
 
