@@ -61,13 +61,15 @@ def load(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, Metadata]:
     if set(names) != set(arrays):
         odd = sorted(set(names) ^ set(arrays))
         raise InputError(
-            f"{path} must hold the arrays of this network, it differs in {', '.join(odd)}"
+            f"{path} must hold the arrays of this network, it differs in {', '.join(odd)}; "
+            "put back a copy, or make it anew"
         )
     for name, leaf in _named(wanted):
         found = arrays[name]
         if found.shape != leaf.shape or found.dtype != leaf.dtype:
             raise InputError(
-                f"{path}: {name} must be {leaf.dtype}{leaf.shape}, got {found.dtype}{found.shape}"
+                f"{path}: {name} must be {leaf.dtype}{leaf.shape}, "
+                f"got {found.dtype}{found.shape}; put back a copy, or make it anew"
             )
     leaves = [jax.numpy.asarray(arrays[name]) for name in names]
     filled = jax.tree.unflatten(jax.tree.structure(wanted), leaves)
@@ -93,7 +95,9 @@ def load_model(path: str | os.PathLike[str]) -> AbstractClassifier:
             lambda key: kept(model(sizes, activation, key=key)), jax.random.key(0)
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} does not say which network it holds: {error}") from error
+        raise InputError(
+            f"{path} does not say which network it holds: {error}; put back a copy, or make it anew"
+        ) from error
     return load(path, like)[0]
 
 
@@ -110,25 +114,31 @@ def read_npz(path: str | os.PathLike[str], activation: str) -> MLP:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(f"{path} cannot be read as an NPZ: {error}") from error
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        # What numpy says of a file that is no archive is an advice to unpickle it.
+        reason = error if isinstance(error, OSError) else "it is no archive of numbers"
+        raise InputError(
+            f"{path} cannot be read as an NPZ: {reason}; save it with numpy.savez"
+        ) from error
     names = [
         f"layers.{index}.{part}" for index in range(len(arrays) // 2) for part in ("weight", "bias")
     ]
     if not names or set(names) != set(arrays):
         raise InputError(
             f"{path} must hold layers.0.weight, layers.0.bias, layers.1.weight and so on, "
-            f"got {', '.join(arrays) or 'nothing'}"
+            f"got {', '.join(arrays) or 'nothing'}; save all layers under these names"
         )
     weights, biases = ([arrays[name] for name in names[part::2]] for part in (0, 1))
     for name, array in arrays.items():
         if not np.issubdtype(array.dtype, np.floating):
-            raise InputError(f"{path}: {name} must hold real numbers, got {array.dtype}")
+            raise InputError(
+                f"{path}: {name} must hold real numbers, got {array.dtype}; save it as float32"
+            )
     shapes = [arrays[name].shape for name in names]
     sizes = (*weights[0].shape[1:], *(bias.size for bias in biases))
     if shapes != [s for ins, outs in pairwise(sizes) for s in ((outs, ins), (outs,))]:
         raise InputError(f"{path}: shapes must be (out, in) and (out,), each in the last out, got "
-                         f"{', '.join(map(str, shapes))}")  # fmt: skip
+                         f"{', '.join(map(str, shapes))}; transpose or mend them")  # fmt: skip
     model = MLP(sizes, activation, key=jax.random.key(0))
     single = lambda array: jax.numpy.asarray(array, jax.numpy.float32)
     layers = tuple(Dense(single(w), single(b)) for w, b in zip(weights, biases, strict=True))
@@ -172,4 +182,6 @@ def _open(
                 raise ValueError(f"its metadata must be an object, got {metadata!r}")  # noqa: TRY004, TRY301
             return take(stored), metadata
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+        raise InputError(
+            f"{path} cannot be read as safetensors: {error}; put back a copy, or make it anew"
+        ) from error

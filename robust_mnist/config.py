@@ -4,13 +4,14 @@ A field's docstring is its help on the command line. Values are checked on const
 settings object that exists is valid as far as can be known without data.
 """
 
+import contextlib
 import dataclasses
 import math
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 
-from robust_mnist.errors import InputError
+from robust_mnist.errors import InputError, closest
 
 
 Norm = Literal["linf", "l2", "l1", "l0"]
@@ -104,29 +105,30 @@ PRESETS: dict[str, Preset] = {
 }  # fmt: skip
 
 
-def _numbers(
-    name: str, kind: type[int] | type[float]
+def _list(
+    name: str, kind: type[Any], takes: str, choices: tuple[str, ...] = ()
 ) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
-    """Numbers parted by commas, by spaces, or both: `0,.01,.02` or `0 .01 .02`."""
+    """Values parted by commas, by spaces, or both: `0,.01,.02` or `0 .01 .02`."""
 
-    def parse(words: list[str]) -> tuple[float, ...]:
-        texts = [text for word in words for text in word.split(",") if text.strip()]
+    def parse(words: list[str]) -> tuple[Any, ...]:
+        texts = [text.strip() for word in words for text in word.split(",") if text.strip()]
         if not texts:
             raise InputError(f"--{name} needs a value, got {' '.join(words)!r}")
-        try:
-            return tuple(kind(text) for text in texts)
-        except ValueError:
-            what = "whole numbers" if kind is int else "numbers"
-            raise InputError(
-                f"--{name} takes {what} parted by commas, got {' '.join(words)!r}"
-            ) from None
+        return tuple(map(one, texts))
 
+    def one(text: str) -> Any:
+        if not choices or text in choices:
+            with contextlib.suppress(ValueError):
+                return kind(text)
+        raise InputError(f"--{name} takes {takes}, got {text!r}{closest(text, choices)}")
+
+    entry = f"{{{','.join(choices)}}}" if choices else kind.__name__.upper()
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs="*",
-        metavar=f"{kind.__name__.upper()},...",
+        metavar=f"{entry},...",
         instance_from_str=parse,
         is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [numbers(value)],
+        str_from_instance=lambda value: [",".join(map(typed, value))],
     )
 
 
@@ -190,6 +192,11 @@ def _require_kinds(settings: object) -> None:
 # How folders and empty lists look in help texts.
 _FOLDER = tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")
 _SEVERAL = tyro.conf.arg(help_behavior_hint="")
+# Lists take commas and spaces, but for paths, whose names may hold commas.
+_SIZES = _list("sizes", int, "whole numbers parted by commas")
+_EPS = _list("eps", float, "numbers parted by commas")
+_METHODS = _list("methods", str, "names parted by commas")
+_NORMS = _list("norm", str, " or ".join(get_args(Norm)), get_args(Norm))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +209,7 @@ class TrainSettings:
     """lab (10,000 training and 1,000 validation images) or full (55,000 and 5,000)."""
     model: str = "mlp"
     """mlp, or orthonormal: 1-Lipschitz in L2 by construction, best with --activation abs."""
-    sizes: Annotated[tuple[int, ...], _numbers("sizes", int)] = (784, 50, 50, 10)
+    sizes: Annotated[tuple[int, ...], _SIZES] = (784, 50, 50, 10)
     """Width of every layer, input and output included."""
     activation: str = "tanh"
     """Hidden activation: tanh, relu, sigmoid, gelu, silu, elu, softplus, leaky-relu, abs."""
@@ -254,11 +261,11 @@ class TrainSettings:
 class SweepSettings:
     """Which methods are run at which radii."""
 
-    norm: Annotated[tuple[Norm, ...], _SEVERAL] = ()
+    norm: Annotated[tuple[Norm, ...], _NORMS, _SEVERAL] = ()
     """Norms that bound the perturbation; by default those of --methods, else both."""
-    eps: Annotated[tuple[float, ...], _numbers("eps", float), _SEVERAL] = ()
+    eps: Annotated[tuple[float, ...], _EPS, _SEVERAL] = ()
     """Radii in units of pixel intensity, for one --norm; each norm has a default grid."""
-    methods: Annotated[tuple[str, ...], _SEVERAL] = ()
+    methods: Annotated[tuple[str, ...], _METHODS, _SEVERAL] = ()
     """Attacks and certifiers by name; `robust-mnist methods` lists them."""
     preset: Literal["auto", "grid", "quick", "standard", "thorough"] = "auto"
     """grid: every method at every eps on every image; quick, standard and thorough attack where the
@@ -396,7 +403,7 @@ class Certify:
     """Norm of the radius."""
     eps: float = 0.01
     """Radius in units of pixel intensity."""
-    methods: Annotated[tuple[str, ...], _SEVERAL] = ()
+    methods: Annotated[tuple[str, ...], _METHODS, _SEVERAL] = ()
     """Certifiers and attacks of the norm, in the order to try; each sees what is left open."""
     attack_seed: int = 0
     """Randomness of the attacks on --model; a run has its own."""

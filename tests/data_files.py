@@ -62,12 +62,27 @@ def some_arrays(train: int = 5, test: int = 3) -> tuple[np.ndarray, ...]:
     return images[:train], labels[:train], images[train:], labels[train:]
 
 
+# How the last part of a message about data begins: what to do about it.
+REMEDIES = (
+    "check ", "choose ", "copy ", "correct ", "crop ", "did you mean ", "flatten ", "give ",
+    "keep ", "make ", "name ", "part ", "put ", "reshape ", "save ",
+)  # fmt: skip
+
+
+def check_line(message: str, *files: pathlib.Path) -> None:
+    """One line that begins with one of the files and ends, after a `; `, in what to do."""
+    assert len(message.splitlines()) == 1
+    assert not files or message.startswith(tuple(str(path) for path in files)), message
+    assert message.rpartition("; ")[2].startswith(REMEDIES), message
+
+
 def complaint(read, *arguments) -> str:
     """The one line that reading ends in."""
     with pytest.raises(InputError) as caught:
         read(*arguments)
     message = str(caught.value)
-    assert len(message.splitlines()) == 1
+    given = [each for source in arguments for each in np.atleast_1d(source)]
+    check_line(message, *(each for each in given if isinstance(each, pathlib.Path)))
     return message
 
 

@@ -1,3 +1,4 @@
+import io
 import itertools
 import json
 import shutil
@@ -69,18 +70,26 @@ def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz
 @pytest.mark.parametrize(
     ("change", "words", "said"),
     [
-        ({}, ["--activation", "gelu", "--methods", "crown-linf"], "crown-linf knows the activ"),
+        (
+            {},
+            ["--activation", "gelu", "--methods", "crown-linf"],
+            "crown-linf knows the activ.*; leave it out",
+        ),
         ({}, ["--activation", "tahn"], "unknown activation 'tahn'.*did you mean 'tanh'"),
-        ({}, ["--norm", "l0"], "certify has methods for the norms linf, l2, l1, got l0"),
+        ({}, ["--norm", "l0"], "certify has methods for the norms linf, l2, l1, got l0; .*sweep"),
         ({}, ["--methods", "crown-l2"], "crown-l2 acts in l2, but norm is linf"),
         ({}, ["--methods", "crwn-linf"], "unknown method 'crwn-linf': closest are crown-linf, "),
         ({}, ["--eps", "0"], "--eps must be finite and above 0, got 0"),
         ({}, ["--run", "there"], "either --run or --model, got --run there and --model net.npz"),
-        ({"layers.1.bias": np.full(10, np.nan)}, [], "net.npz must hold finite weights"),
-        ({"layers.1.bias": np.zeros(9)}, [], "net.npz: shapes must be"),
-        ({"layers.0.weight": np.zeros((6, 9))}, [], "must take 784 pixels and give 10 classes"),
-        ({"layers.2.bias": np.zeros(10)}, [], "net.npz must hold layers.0.weight"),
-        ({"layers.1.bias": np.zeros(10, int)}, [], "layers.1.bias must hold real numbers"),
+        ({"layers.1.bias": np.full(10, np.nan)}, [], "net.npz must hold finite weights.*; train"),
+        ({"layers.1.bias": np.zeros(9)}, [], "net.npz: shapes must be.*; transpose"),
+        (
+            {"layers.0.weight": np.zeros((6, 9))},
+            [],
+            "must take 784 pixels and give 10 classes.*; name",
+        ),
+        ({"layers.2.bias": np.zeros(10)}, [], "net.npz must hold layers.0.weight.*; save"),
+        ({"layers.1.bias": np.zeros(10, int)}, [], "layers.1.bias must hold real numbers.*; save"),
     ],
 )
 def test_a_wrong_request_is_one_line(run, foreign, small_npz, change, words, said):
@@ -91,11 +100,20 @@ def test_a_wrong_request_is_one_line(run, foreign, small_npz, change, words, sai
     assert re.search(said, asked), asked
 
 
-def test_neither_a_run_nor_a_model_is_one_line(run, tmp_path):
+def test_neither_a_run_nor_a_model_is_one_line(run):
     assert "either --run or --model" in complaint(run("certify"))
-    (tmp_path / "net.npz").write_text("no archive")
-    assert "cannot be read as an NPZ" in complaint(run("certify", "--model", "net.npz"))
     assert "gone.npz" in complaint(run("certify", "--model", "gone.npz"))
+
+
+def test_a_file_that_is_no_archive_is_one_line_without_a_word_of_unpickling(run, tmp_path):
+    single = io.BytesIO()
+    np.save(single, np.zeros(3))
+    for content in (b"no archive", single.getvalue(), b""):
+        (tmp_path / "net.npz").write_bytes(content)
+        asked = complaint(run("certify", "--model", "net.npz"))
+        assert "cannot be read as an NPZ" in asked
+        assert "; save it with numpy.savez" in asked
+        assert "pickle" not in asked
 
 
 def test_a_run_with_a_broken_weight_is_refused(run, finished, tmp_path):

@@ -84,6 +84,42 @@ def test_a_mistake_in_flags_is_one_line_and_exit_code_2(run, words, said):
     assert re.search(said, complaint(run(*words)))
 
 
+@pytest.mark.parametrize(
+    ("words", "field", "values"),
+    [
+        (["--norm", "linf,l2"], "norm", ("linf", "l2")),
+        (["--norm", "linf", "l2"], "norm", ("linf", "l2")),
+        (["--methods", "fgsm-linf, pgd40-linf,", "ibp-linf"], "methods",
+         ("fgsm-linf", "pgd40-linf", "ibp-linf")),
+        (["--norm", "l2", "--eps", "0,.1", ".2"], "eps", (0, 0.1, 0.2)),
+    ],
+)  # fmt: skip
+def test_every_list_of_names_or_numbers_takes_commas_and_spaces(words, field, values):
+    assert getattr(cli.parse(["sweep", "--run", "r", *words]).sweep, field) == values
+
+
+def test_the_methods_of_certify_take_commas_as_well():
+    command = cli.parse(["certify", "--run", "r", "--methods", "ibp-linf,crown-linf"])
+    assert command.methods == ("ibp-linf", "crown-linf")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--norm", "linf,l3"], "--norm takes linf or l2 or l1 or l0, got 'l3'"),
+        (["--norm", ","], "--norm needs a value, got ','"),
+        (["--methods", ""], "--methods needs a value, got ''"),
+        (["--sizes", "784,x,10"], "--sizes takes whole numbers parted by commas, got 'x'"),
+        (["--data", "mnist", "kmnist"], "mnist kmnist: the name of a dataset stands alone"),
+        (["--data", "a.csv,b.csv"], "unknown dataset 'a.csv,b.csv'.*; part two files by a space"),
+    ],
+)
+def test_a_mistake_in_a_list_names_the_entry(run, words, said):
+    import re
+
+    assert re.search(said, complaint(run("run", *words, "--out", "here")))
+
+
 @pytest.mark.parametrize("width", [60, 80, 86, 200])
 def test_a_mistake_reads_the_same_however_wide_the_terminal_is(run, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
@@ -207,10 +243,13 @@ def _gz(folder, change):
 def test_broken_data_are_one_line_and_leave_nothing(run, tmp_path, make, change, said):
     import re
 
+    from data_files import check_line
+
     folder = tmp_path / "data"
     folder.mkdir()
     line = complaint(run("train", "--data", *make(folder, change), "--epochs", "1", "--out", "r"))
     assert re.search(said, line), line
+    check_line(line.removeprefix("robust-mnist: "), folder)
     assert not (tmp_path / "r").exists()
 
 

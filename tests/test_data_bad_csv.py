@@ -37,7 +37,10 @@ def cell(line: int, column: int, text: str, *, header: bool = False) -> bytes:
     (cell(2, 700, "1e300"), "line 2, column 700: pixel 1e+300 is not"),
     (cell(2, 700, "9" * 400), "line 2, column 700: pixel inf is not"),
     (cell(4, 2, "6.5"), "line 4, column 2: pixel 6.5 is not a whole number"),
-    (cell(4, 2, "0.5"), "scaled to 0..1, save the grey levels"),
+    (
+        cell(4, 2, "0.5"),
+        "pixel 0.5 is not a whole number from 0 to 255, so the images seem to be scaled",
+    ),
     (cell(4, 2, "-3"), "line 4, column 2: pixel -3 is not"),
     (cell(4, 2, "nan"), "line 4, column 2: pixel nan is not"),
     (cell(4, 2, "inf"), "line 4, column 2: pixel inf is not"),

@@ -17,7 +17,7 @@ ARRAYS = some_arrays()
 
 @cases(
     "changes",
-    ({"y_train": None, "x_test": None}, "lacks y_train, x_test; it holds 'x_train', 'y_test'"),
+    ({"y_train": None, "x_test": None}, "lacks y_train, x_test, it holds 'x_train', 'y_test'"),
     ({"x_train": np.zeros((5, 27, 28), np.uint8)}, "x_train: images must be 28x28"),
     ({"x_train": np.zeros((5, 28, 28, 1), np.uint8)}, "got (5, 28, 28, 1)"),
     ({"x_train": np.uint8(3)}, "x_train: images must be 28x28"),

@@ -5,7 +5,7 @@ import os
 import pathlib
 
 import pytest
-from data_files import complaint, csv_bytes, some_arrays, write
+from data_files import complaint, csv_bytes, some_arrays, write, write_idx
 
 from robust_mnist.data import idx, lab_csv, load, npz
 
@@ -39,14 +39,16 @@ def test_a_single_file_that_is_no_npz(tmp_path):
 def test_a_pair_of_which_one_is_a_folder(tmp_path, which):
     pair = [write(tmp_path / "train.csv", ROWS)] * 2
     pair[which] = tmp_path
-    assert complaint(load, pair) == f"{tmp_path}: expected a file, but this is a folder"
+    assert complaint(load, pair) == (
+        f"{tmp_path}: expected a file, but this is a folder; name the file itself"
+    )
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_pair_of_which_one_is_missing(tmp_path, which):
     pair = [write(tmp_path / "train.csv", ROWS)] * 2
     pair[which] = tmp_path / "gone.csv"
-    assert complaint(load, pair) == f"{tmp_path / 'gone.csv'}: no such file"
+    assert complaint(load, pair).startswith(f"{tmp_path / 'gone.csv'}: no such file; ")
 
 
 def test_a_folder_that_ends_in_npz(tmp_path):
@@ -57,6 +59,26 @@ def test_a_folder_that_ends_in_npz(tmp_path):
 @pytest.mark.parametrize("source", [[], ["mnist", "kmnist", "mnist"]])
 def test_neither_one_nor_two_sources(source):
     assert "two CSV files" in complaint(load, source)
+
+
+@pytest.mark.parametrize("source", [["mnist", "kmnist"], ["mnist", "test.csv"], ["mnist,kmnist"]])
+def test_a_name_among_several_sources_stands_alone(source):
+    message = complaint(load, source)
+    assert message.startswith(" ".join(source).replace(",", " "))
+    assert "stands alone; give one name" in message
+
+
+def test_two_files_parted_by_a_comma_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("train.csv", "test.csv"):
+        write(tmp_path / name, ROWS)
+    assert complaint(load, "train.csv,test.csv").endswith("; part two files by a space")
+
+
+def test_a_folder_whose_name_holds_a_comma_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_idx(tmp_path / "mnist,kmnist", ARRAYS)
+    assert load("mnist,kmnist").name == "mnist,kmnist"
 
 
 @pytest.mark.parametrize("name", ["fashon-mnist", "Fashion-MNIST"])

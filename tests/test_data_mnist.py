@@ -4,12 +4,13 @@ import dataclasses
 import gzip
 import hashlib
 import pathlib
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from data_files import some_arrays
+from data_files import complaint, some_arrays
 
 import robust_mnist.data
 from robust_mnist.data import Dataset, load, split
@@ -152,8 +153,7 @@ def test_making_a_dataset_leaves_the_given_array_writable():
     ],
 )
 def test_a_dataset_refuses_arrays_that_are_not_sound(changes, words):
-    with pytest.raises(InputError, match=words):
-        small(**changes)
+    assert re.search(words, complaint(lambda: small(**changes)))
 
 
 def test_lab_split_takes_the_agreed_images(mnist):

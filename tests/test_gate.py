@@ -412,6 +412,7 @@ def test_files_that_cannot_be_compared_are_one_line(run, tmp_path, text, expecte
         [line] = err.splitlines()
         assert said in line
         assert "bad" in line
+        assert line.partition("; ")[2].startswith(("name another", "run both sides"))
 
 
 def test_a_missing_baseline_is_no_pass(run, tmp_path):
@@ -760,7 +761,7 @@ def test_a_revision_without_benchmarks_is_refused(bench, repository):
     git(repository, "commit", "-qm", "none")
     code, _, err = bench("compare", "HEAD~1", "HEAD")
     assert code == 2
-    assert "HEAD has no robust_mnist/ and benchmarks/" in err
+    assert "HEAD has no robust_mnist/ and benchmarks/ to measure; name" in err
     assert git(repository, "worktree", "list").count("\n") == 0
 
 

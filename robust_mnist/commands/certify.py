@@ -32,7 +32,8 @@ def certify(command: config.Certify) -> Result:
     """Run certifiers, and an attack on what they leave open, at one radius."""
     if not (command.methods or command.norm in CERTIFY):
         raise InputError(
-            f"certify has methods for the norms {', '.join(CERTIFY)}, got {command.norm}"
+            f"certify has methods for the norms {', '.join(CERTIFY)}, got {command.norm}; "
+            "take one of these, or attack with sweep"
         )
     return _settle(command, None)
 
@@ -40,7 +41,7 @@ def certify(command: config.Certify) -> Result:
 def close(command: config.Close) -> Result:
     """The same, and then branch and bound until nothing is open or the budget is spent."""
     if command.norm not in SEARCHES:
-        raise InputError(f"close acts in {' or '.join(SEARCHES)}, got {command.norm}")
+        raise InputError(f"close acts in {' or '.join(SEARCHES)}, got {command.norm}; use certify")
     budget = Budget(config.seconds(command.budget), command.domains or np.inf)
     return _settle(command, budget)
 
@@ -211,7 +212,9 @@ def _open(command: config.Certify, bounds: Bounds) -> list[dict[str, Any]]:
 def _check_search(model: MLP) -> None:
     """Refuse a network that branch and bound cannot cut up."""
     if model.activation not in CURVES:
-        raise InputError(f"close knows the activations {', '.join(CURVES)}, got {model.activation}")
+        raise InputError(
+            f"close knows the activations {', '.join(CURVES)}, got {model.activation}; use certify"
+        )
     if len(model.layers) < 2:
         raise InputError("close splits hidden neurons, and this network has none; use certify")
 
@@ -233,17 +236,21 @@ def _methods(command: config.Certify, activation: str) -> Sequence[str]:
 def check_network(model: AbstractClassifier, name: str, part: Part) -> MLP:
     """Refuse a network that no proof can be about."""
     if not isinstance(model, MLP):
-        raise InputError(f"{name} must be an MLP to be certified, got {type(model).__name__}")
+        raise InputError(
+            f"{name} must be an MLP to be certified, got {type(model).__name__}; "
+            "name a run with --model mlp"
+        )
     pixels, classes = part.images.shape[1], int(np.max(part.labels)) + 1
     ins, outs = model.layers[0].weight.shape[1], model.layers[-1].bias.size
     if ins != pixels or outs < classes:
         raise InputError(
-            f"{name} must take {pixels} pixels and give {classes} classes, got {ins} and {outs}"
+            f"{name} must take {pixels} pixels and give {classes} classes, got {ins} and {outs}; "
+            "name a network for these data"
         )
     if not all(
         np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_array))
     ):
-        raise InputError(f"{name} must hold finite weights, got NaN or infinity")
+        raise InputError(f"{name} must hold finite weights, got NaN or infinity; train it anew")
     return model
 
 

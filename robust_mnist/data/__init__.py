@@ -52,15 +52,32 @@ def load(
     """
     sources = [source] if isinstance(source, (str, pathlib.Path)) else list(source)
     if not sources:
-        raise InputError(f"no data named: {WAYS}, or a name: {', '.join(DATASETS)}")
+        raise InputError(f"no data named; {WAYS}, or a name: {', '.join(DATASETS)}")
     if len(sources) == 1:
         name = str(sources[0])
         if name in DATASETS:
             return DATASETS[name].load(quiet=quiet)
         # `os.path.exists`, unlike its namesake in pathlib, says no to names that cannot be paths.
         if not os.path.exists(name):  # noqa: PTH110
+            _check_alone(name.split(","))
+            # It is not taken apart, because the name of a file may hold commas.
+            way = "; part two files by a space" if "," in name else "; check the path"
             raise InputError(
                 f"unknown dataset {name!r}: neither a path that exists nor one of "
-                f"{', '.join(DATASETS)}{closest(name, DATASETS)}"
+                f"{', '.join(DATASETS)}{closest(name, DATASETS) or way}"
             )
+    _check_alone([str(each) for each in sources])
     return read_paths([pathlib.Path(each) for each in sources])
+
+
+def _check_alone(sources: Sequence[str]) -> None:
+    """Refuse the name of a dataset among several sources.
+
+    Raises:
+        InputError: There is one.
+    """
+    if len(sources) > 1 and not DATASETS.keys().isdisjoint(sources):
+        raise InputError(
+            f"{' '.join(sources)}: the name of a dataset stands alone; "
+            "give one name, or two CSV files (train, test)"
+        )

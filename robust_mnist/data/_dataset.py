@@ -69,14 +69,15 @@ def check_labels(labels: np.ndarray, where: str) -> None:
     if wrong.size:
         raise InputError(
             f"{where}: label {labels[wrong[0]]} at position {wrong[0]} is outside 0..9; "
-            "ten-class data is what the models expect"
+            "keep ten classes, numbered 0..9"
         )
 
 
 def _check(images: np.ndarray, labels: np.ndarray, where: str) -> None:
     if images.dtype != np.uint8 or labels.dtype != np.uint8:
         raise InputError(
-            f"{where}: images and labels are kept as uint8, got {images.dtype} and {labels.dtype}"
+            f"{where}: images and labels must be uint8, got {images.dtype} and {labels.dtype}; "
+            "give whole numbers 0..255 as bytes"
         )
     if images.ndim != 2 or images.shape[1] != 784:
         raise InputError(
@@ -85,10 +86,10 @@ def _check(images: np.ndarray, labels: np.ndarray, where: str) -> None:
     if labels.shape != images.shape[:1]:
         raise InputError(
             f"{where}: {len(images)} images but labels of shape {labels.shape}; "
-            "images and labels must come in pairs"
+            "give one label for each image"
         )
     if len(images) == 0:
-        raise InputError(f"{where}: holds no images")
+        raise InputError(f"{where}: holds no images; give at least one")
     check_labels(labels, where)
 
 

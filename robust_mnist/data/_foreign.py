@@ -35,7 +35,7 @@ def read_paths(paths: Sequence[pathlib.Path]) -> Dataset:
             return npz.read(path)
         case [path]:
             raise InputError(f"{path}: one file alone must be NPZ; {WAYS}")
-    raise InputError(f"data in {len(paths)} paths: {WAYS}")
+    raise InputError(f"{len(paths)} paths hold no data together; {WAYS}")
 
 
 def _read_csv_pair(train: pathlib.Path, test: pathlib.Path, name: str) -> Dataset:
@@ -51,7 +51,8 @@ def _read_folder(folder: pathlib.Path) -> Dataset:
     if idx:
         missing = [f"{stem}-...-ubyte" for stem in STEMS if _pick_idx(files, stem) is None]
         raise InputError(
-            f"{folder}: of the four IDX files, these are missing: {', '.join(missing)}"
+            f"{folder}: of the four IDX files, these are missing: {', '.join(missing)}; "
+            "put them beside the others"
         )
     train, test = (_pick_csv(files, part, folder) for part in ("train", "test"))
     return _read_csv_pair(train, test, name)
@@ -61,7 +62,9 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_file())
     except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror})") from error
+        raise InputError(
+            f"{folder}: cannot be listed ({error.strerror}); make it readable, or name another"
+        ) from error
 
 
 def _pick_idx(files: list[pathlib.Path], stem: str) -> pathlib.Path | None:

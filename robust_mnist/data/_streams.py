@@ -37,9 +37,14 @@ def opened(path: pathlib.Path) -> Iterator[io.BufferedIOBase]:
             f"{path}: the gzip file is cut short; copy or download it again"
         ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: not a sound gzip file ({error}); copy it again") from error
+        raise InputError(
+            f"{path}: not a sound gzip file ({error}); copy or download it again, or take the .gz "
+            "off its name if it is unpacked"
+        ) from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); make it readable, or name another"
+        ) from error
 
 
 def regular(path: pathlib.Path) -> pathlib.Path:
@@ -51,11 +56,12 @@ def regular(path: pathlib.Path) -> pathlib.Path:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{path}: no such file; check its name and folder") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+        raise InputError(f"{path}: cannot be read ({error}); check its name and folder") from error
     if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        folder = stat.S_ISDIR(mode)
+        kind = "a folder; name the file itself" if folder else "not a regular file; name one"
         raise InputError(f"{path}: expected a file, but this is {kind}")
     return path
 
@@ -76,15 +82,22 @@ def read_exactly(stream: io.BufferedIOBase, size: int, where: str) -> bytearray:
     """
     if size > MAX_BYTES:
         raise InputError(
-            f"{where}: declares {size} bytes of data, more than the {MAX_BYTES} allowed"
+            f"{where}: declares {size} bytes of data, more than the {MAX_BYTES} allowed; "
+            "copy or download it again, or keep fewer images"
         )
     data = bytearray()
     while chunk := stream.read(min(CHUNK, size + 1 - len(data))):
         data += chunk
     if len(data) < size:
-        raise InputError(f"{where}: declares {size} bytes of data but holds only {len(data)}")
+        raise InputError(
+            f"{where}: declares {size} bytes of data but holds only {len(data)}; "
+            "copy or download it again"
+        )
     if len(data) > size:
-        raise InputError(f"{where}: more data follows the {size} bytes that its header declares")
+        raise InputError(
+            f"{where}: more data follows the {size} bytes that its header declares; "
+            "copy or download it again"
+        )
     return data
 
 

@@ -6,6 +6,9 @@ import numpy as np
 from jaxtyping import Num
 
 
+SAVE_LEVELS = "save the grey levels 0..255 instead"
+
+
 def first_wrong(
     values: Num[np.ndarray, "*shape"], largest: int | Num[np.ndarray, "..."]
 ) -> tuple[int, ...] | None:
@@ -37,5 +40,5 @@ def complaint(kind: str, value: Any, largest: int) -> str:
     """
     text = f"{kind} {value:g} is not a whole number from 0 to {largest}"
     if kind == "pixel" and 0 < value < 1:
-        text += "; the images seem to be scaled to 0..1, save the grey levels 0..255 instead"
-    return text
+        return f"{text}, so the images seem to be scaled to 0..1; {SAVE_LEVELS}"
+    return f"{text}; correct it or drop the image"

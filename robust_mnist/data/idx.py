@@ -35,7 +35,9 @@ def read_images(path: pathlib.Path) -> UInt8[np.ndarray, "images pixels"]:
     array = _read(path, dimensions=3)
     if array.shape[1:] != (28, 28):
         rows, columns = array.shape[1:]
-        raise InputError(f"{path}: images must be 28x28, these are {rows}x{columns}")
+        raise InputError(
+            f"{path}: images must be 28x28, these are {rows}x{columns}; crop or scale them"
+        )
     return array.reshape(len(array), 784)
 
 
@@ -55,7 +57,7 @@ def _read(path: pathlib.Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
         shape = _read_shape(stream, path, dimensions)
         data = read_exactly(stream, math.prod(shape), str(path))
     if not data:
-        raise InputError(f"{path}: holds nothing, its sizes are {shape}")
+        raise InputError(f"{path}: holds nothing, its sizes are {shape}; give at least one image")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
@@ -68,7 +70,9 @@ def _read_shape(stream: io.BufferedIOBase, path: pathlib.Path, dimensions: int) 
 def _read_header(stream: io.BufferedIOBase, size: int, path: pathlib.Path) -> bytes:
     header = stream.read(size)
     if not header:
-        raise InputError(f"{path}: the file is empty or ends before its sizes")
+        raise InputError(
+            f"{path}: the file is empty or ends before its sizes; copy or download it again"
+        )
     if len(header) < size:
         raise InputError(f"{path}: the file ends inside its header; copy or download it again")
     return header
@@ -78,9 +82,18 @@ def _check_magic(magic: bytes, path: pathlib.Path, dimensions: int) -> None:
     if magic[:2] == b"\x1f\x8b":
         raise InputError(f"{path}: this is gzip; give it a name that ends in .gz, or decompress it")
     if magic[:2] != b"\0\0" or magic[2] not in TYPES:
-        raise InputError(f"{path}: not an IDX file, its magic number is 0x{magic.hex()}")
+        raise InputError(
+            f"{path}: not an IDX file, its magic number is 0x{magic.hex()}; "
+            "copy or download it again"
+        )
     if TYPES[magic[2]] != "uint8":
-        raise InputError(f"{path}: values must be bytes (uint8), these are {TYPES[magic[2]]}")
+        raise InputError(
+            f"{path}: values must be bytes (uint8), these are {TYPES[magic[2]]}; "
+            "save whole numbers 0..255 as bytes"
+        )
     if magic[3] != dimensions:
         kind = "images have 3" if dimensions == 3 else "labels have 1"
-        raise InputError(f"{path}: {kind} dimensions in IDX, this file has {magic[3]}")
+        raise InputError(
+            f"{path}: {kind} dimensions in IDX, this file has {magic[3]}; "
+            "check that images and labels have not changed places"
+        )

@@ -42,7 +42,7 @@ def read(
     with opened(regular(path)) as stream:
         blocks = [_parse(block, path) for block in _blocks(_rows(stream, path))]
     if not blocks:
-        raise InputError(f"{path}: holds no rows; expected a label and 784 pixels on each line")
+        raise InputError(f"{path}: holds no rows; give a label and 784 pixels on each line")
     table = np.concatenate(blocks)
     return np.ascontiguousarray(table[:, 1:]), np.ascontiguousarray(table[:, 0])
 
@@ -54,7 +54,7 @@ def _rows(stream: io.BufferedIOBase, path: pathlib.Path) -> Iterator[_Row]:
         if not raw:
             return
         if number > MOST:
-            raise InputError(f"{path}: more than the {MOST} lines allowed")
+            raise InputError(f"{path}: more than the {MOST} lines allowed; keep fewer")
         text = _decode(raw, f"{path}, line {number}")
         if not text:
             continue
@@ -62,7 +62,7 @@ def _rows(stream: io.BufferedIOBase, path: pathlib.Path) -> Iterator[_Row]:
         if cells != COLUMNS:
             raise InputError(
                 f"{path}, line {number}: expected {COLUMNS} columns, a label and 784 pixels "
-                f"separated by commas, got {cells}"
+                f"separated by commas, got {cells}; correct or drop that line"
             )
         if not (first and _is_header(text)):
             yield _Row(number, text)
@@ -80,12 +80,14 @@ def _is_header(text: str) -> bool:
 
 def _decode(raw: bytes, where: str) -> str:
     if len(raw) > LONGEST:
-        raise InputError(f"{where}: longer than {LONGEST} characters; is this a CSV file?")
+        raise InputError(
+            f"{where}: longer than {LONGEST} characters; name a CSV file of short lines"
+        )
     try:
         # Spreadsheets put a byte-order mark in front.
         return raw.removeprefix(b"\xef\xbb\xbf").decode("ascii").strip()
     except UnicodeDecodeError as error:
-        raise InputError(f"{where}: not plain text; is this a CSV file?") from error
+        raise InputError(f"{where}: not plain text; save it as a CSV of plain numbers") from error
 
 
 def _blocks(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
@@ -128,9 +130,13 @@ def _blame_cell(block: list[_Row], path: pathlib.Path) -> NoReturn:
             if not _is_number(cell):
                 shown = cell if len(cell) <= 20 else cell[:20] + "..."
                 raise InputError(
-                    f"{path}, line {row.line}, column {column}: {shown!r} is not a number"
+                    f"{path}, line {row.line}, column {column}: {shown!r} is not a number; "
+                    "correct that cell or drop the row"
                 )
-    raise InputError(f"{path}: lines {block[0].line} to {block[-1].line} are not all numbers")
+    raise InputError(
+        f"{path}: lines {block[0].line} to {block[-1].line} are not all numbers; "
+        "correct or drop those that are not"
+    )
 
 
 def _is_number(cell: str) -> bool:

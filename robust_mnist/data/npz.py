@@ -20,7 +20,7 @@ from jaxtyping import Num, UInt8
 
 from robust_mnist.data._dataset import Dataset
 from robust_mnist.data._streams import read_exactly, regular
-from robust_mnist.data._values import complaint, first_wrong
+from robust_mnist.data._values import SAVE_LEVELS, complaint, first_wrong
 from robust_mnist.errors import InputError
 
 
@@ -52,8 +52,8 @@ def read(path: pathlib.Path) -> Dataset:
         missing = [key for key in KEYS if f"{key}.npy" not in archive.namelist()]
         if missing:
             raise InputError(
-                f"{path}: lacks {', '.join(missing)}; it holds {_listing(archive)}, "
-                f"and should hold {', '.join(KEYS)}"
+                f"{path}: lacks {', '.join(missing)}, it holds {_listing(archive)}; "
+                f"save {', '.join(KEYS)} together"
             )
         x_train, y_train, x_test, y_test = (_read_array(archive, key, path) for key in KEYS)
     return Dataset(
@@ -77,7 +77,9 @@ def _archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
         raise InputError(f"{path}: not a sound NPZ (zip) file ({error}); save it again") from error
     except (OSError, ValueError, OverflowError, RuntimeError) as error:
         # RuntimeError: encrypted, or written by a later version. The others: senseless offsets.
-        raise InputError(f"{path}: cannot be read as an NPZ file ({error})") from error
+        raise InputError(
+            f"{path}: cannot be read as an NPZ file ({error}); save it with numpy.savez"
+        ) from error
 
 
 def _listing(archive: zipfile.ZipFile) -> str:
@@ -97,7 +99,9 @@ def _read_array(archive: zipfile.ZipFile, key: str, path: pathlib.Path) -> Num[n
         size = math.prod(header.shape) * header.dtype.itemsize
         data = read_exactly(stream, size, where)
     if not data:
-        raise InputError(f"{where}: holds nothing, its shape is {header.shape}")
+        raise InputError(
+            f"{where}: holds nothing, its shape is {header.shape}; give at least one image"
+        )
     return np.frombuffer(data, header.dtype).reshape(header.shape, order=header.order)
 
 
@@ -128,13 +132,13 @@ def _images(array: Num[np.ndarray, "..."], where: str) -> UInt8[np.ndarray, "ima
     if array.shape[1:] not in ((28, 28), (784,)):
         raise InputError(
             f"{where}: images must be 28x28, so the shape (n, 28, 28) or (n, 784), "
-            f"got {array.shape}"
+            f"got {array.shape}; reshape or scale them"
         )
     flat = array.reshape(len(array), 784)
     if flat.dtype.kind == "f" and flat.size and flat.max() <= 1:
         raise InputError(
             f"{where}: the largest pixel is {flat.max():g}, so the images seem to be scaled to "
-            "0..1; save the grey levels 0..255 instead"
+            f"0..1; {SAVE_LEVELS}"
         )
     return _bytes(flat, "pixel", 255, where)
 

@@ -112,9 +112,13 @@ def checked_out(code: Code) -> Iterator[Path]:
         try:
             made = _git("worktree", "add", "--detach", "--quiet", str(tree), code.state)
             if made.returncode:
-                raise InputError(f"git cannot check out {code.name}: {made.stderr.strip()}")
+                raise InputError(
+                    f"git cannot check out {code.name}: {made.stderr.strip()}; name another"
+                )
             if not is_code(tree):
-                raise InputError(f"{code.name} has no robust_mnist/ and benchmarks/ to measure")
+                raise InputError(
+                    f"{code.name} has no robust_mnist/ and benchmarks/ to measure; name another"
+                )
             yield tree
         finally:
             # Twice, because one that was interrupted while it was made is locked.

@@ -79,5 +79,8 @@ def _bounded(model: AbstractClassifier) -> MLP:
         )
     if model.activation not in IBP().activations:
         known = ", ".join(sorted(IBP().activations))
-        raise InputError(f"interval training knows the activations {known}, got {model.activation}")
+        raise InputError(
+            f"interval training knows the activations {known}, got {model.activation}; take one of "
+            "these"
+        )
     return model

@@ -15,6 +15,7 @@ from robust_mnist.records._radii import Radii
 
 _TEXTS, _NUMBERS = ("norm", "network", "activation", "data"), ("eps",)
 _RADII = ("lower", "upper", "certifier", "method", "reached")
+_WAY = "put back a copy, or name another"
 # Far above what ten thousand images of any named data set need.
 _MOST = 100_000_000
 
@@ -63,23 +64,25 @@ class Exact:
         try:
             with zipfile.ZipFile(path) as archive:
                 if sum(part.file_size for part in archive.infolist()) > _MOST:
-                    raise InputError(f"{path} must unpack to at most {_MOST:,} bytes")
+                    raise InputError(f"{path} must unpack to at most {_MOST:,} bytes; {_WAY}")
             with np.load(path, allow_pickle=False) as stored:
                 if set(stored.files) != names:
                     raise InputError(
                         f"{path} must hold {', '.join(sorted(names))}, as close --out writes them, "
-                        f"got {', '.join(sorted(stored.files)) or 'nothing'}"
+                        f"got {', '.join(sorted(stored.files)) or 'nothing'}; {_WAY}"
                     )
                 held = {name: stored[name] for name in names}
         except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(f"{path} cannot be read: {error}; {_WAY}") from error
         count, broken = held["lower"].size, held["at"].size
         shapes = [held[name].shape == (count,) for name in _RADII]
         shapes += [held["at"].shape == (broken,), held["witness"].shape[:1] == (broken,)]
         kinds = all(held[name].dtype.kind == "f" for name in ("lower", "upper", "eps", "witness"))
         within = held["at"].dtype.kind == "i" and np.all((held["at"] >= 0) & (held["at"] < count))
         if not (all(shapes) and kinds and within and held["witness"].ndim == 2):
-            raise InputError(f"{path} must hold arrays of one entry per image, some have another")
+            raise InputError(
+                f"{path} must hold arrays of one entry per image, some have another; {_WAY}"
+            )
         text = {name: str(held[name]) for name in _TEXTS}
         radii = Radii(norm=text.pop("norm"), **{name: held[name] for name in _RADII})
         return cls(

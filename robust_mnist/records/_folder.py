@@ -62,7 +62,10 @@ class RunFolder:
             ) from error
         if not isinstance(info, dict) or info.get("schema") != SCHEMA:
             found = info.get("schema") if isinstance(info, dict) else type(info).__name__
-            raise InputError(f"{path} must be a run of schema {SCHEMA}, got {found!r}")
+            raise InputError(
+                f"{path} must be a run of schema {SCHEMA}, got {found!r}; "
+                "put back a copy, or use another --out"
+            )
         return info
 
     def update(self, changes: Mapping[str, Any]) -> None:

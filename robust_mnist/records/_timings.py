@@ -13,6 +13,7 @@ from robust_mnist.errors import InputError, NotComparable
 TIMINGS_SCHEMA = 1
 # A full run with every round of every benchmark stays below one MiB.
 _LARGEST = 32 * 2**20
+_WAY = "name another, or measure anew with nox -s bench"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +73,12 @@ def read_timings(path: str | Path) -> list[Timings]:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path} is neither a result file nor a folder of them")
+        raise InputError(f"{path} is neither a result file nor a folder of them; {_WAY}")
     if path.is_file():
         return [_read(path)]
     found = [_read(file) for file in sorted(path.rglob("*.json")) if not _other(file)]
     if not found:
-        raise NotComparable(f"{path} holds no result of nox -s bench")
+        raise NotComparable(f"{path} holds no result of nox -s bench; {_WAY}")
     return sorted(found, key=lambda timings: timings.created)
 
 
@@ -90,17 +91,21 @@ def _read(path: Path) -> Timings:
     try:
         size = path.stat().st_size
         if size > _LARGEST:
-            raise InputError(f"{path} has {size:,} bytes; a result file has at most {_LARGEST:,}")
+            raise InputError(
+                f"{path} has {size:,} bytes, a result file has at most {_LARGEST:,}; {_WAY}"
+            )
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+        raise InputError(f"{path} cannot be read as JSON: {error}; {_WAY}") from error
     try:
         machine = content["machine_info"]
         schema = machine.get("schema")
         if schema is None:
-            raise InputError(f"{path} is no result of nox -s bench: its machine has no schema")
+            raise InputError(
+                f"{path} is no result of nox -s bench: its machine has no schema; {_WAY}"
+            )
         if schema != TIMINGS_SCHEMA:
             raise NotComparable(
                 f"{path} has schema {schema!r}, this version reads {TIMINGS_SCHEMA}; run both "
@@ -116,7 +121,9 @@ def _read(path: Path) -> Timings:
             benchmarks={timing.name: timing for timing in timings},
         )
     except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no result of nox -s bench: {error!r} is amiss") from error
+        raise InputError(
+            f"{path} is no result of nox -s bench: {error!r} is amiss; {_WAY}"
+        ) from error
 
 
 def _timing(benchmark: Mapping[str, Any], path: Path) -> Timing:
@@ -124,7 +131,9 @@ def _timing(benchmark: Mapping[str, Any], path: Path) -> Timing:
     rounds = tuple(float(seconds) for seconds in stats["data"])
     median = float(stats["median"])
     if not (rounds and all(0 < s < math.inf for s in (median, *rounds))):
-        raise InputError(f"{path}: {name} must have rounds of more than 0 s, got {median} s")
+        raise InputError(
+            f"{path}: {name} must have rounds of more than 0 s, got {median} s; {_WAY}"
+        )
     return Timing(name, median, rounds, dict(benchmark["extra_info"]))
 
 

@@ -76,7 +76,9 @@ def check_method(method: str, norm: str, activation: str) -> None:
 def _check_activation(method: str, activation: str) -> None:
     if not applies(method, activation):
         names = ", ".join(sorted(_activations(method) or ()))
-        raise InputError(f"{method} knows the activations {names}, got {activation or 'none'}")
+        raise InputError(
+            f"{method} knows the activations {names}, got {activation or 'none'}; leave it out"
+        )
 
 
 def applies(method: str, activation: str) -> bool:
