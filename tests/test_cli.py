@@ -105,6 +105,36 @@ def test_help_and_mistakes_in_flags_and_data_never_import_jax():
         assert done.returncode == 0, words
 
 
+def test_a_device_that_jax_cannot_use_is_one_line_and_exit_code_5(finished, tmp_path):
+    """For every command that computes; those that only list or draw need none."""
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    commands = [
+        ["train"], ["run", "--run", copy], ["sweep", "--run", copy], ["certify", "--run", copy],
+        ["close", "--model", "x.npz"], ["verify", "f", "--model", "x"], ["smooth", "--run", copy],
+        ["audit", "--run", copy], ["selftest"], ["devices"],
+    ]  # fmt: skip
+    script = (
+        "import sys\nfrom robust_mnist import cli\n"
+        f"for words in {[[str(word) for word in words] for words in commands]!r}:\n"
+        "    print(cli.main(words), flush=True)\n"
+        "sys.exit(cli.main(['methods', '--json']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path, env=os.environ | {"JAX_PLATFORMS": "nonesuch"},
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[: len(commands)] == ["5"] * len(commands)
+    begin = (
+        "robust-mnist: JAX_PLATFORMS=nonesuch asks for a device that JAX cannot use here: "
+        "Unable to initialize backend 'nonesuch'"
+    )
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(commands), done.stderr
+    assert all(line.startswith(begin) for line in lines), done.stderr
+
+
 def test_help_names_every_command(run):
     from robust_mnist.config import COMMANDS
 
