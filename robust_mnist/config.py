@@ -599,9 +599,9 @@ class Calibrate:
 class Compare:
     """Tell whether B is slower than A, with statistics; exit code 3 if it is."""
 
-    a: tyro.conf.Positional[str]
+    a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
     """The baseline: a result file, a folder of them, a folder with the code, or a git revision."""
-    b: tyro.conf.Positional[str]
+    b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
     """The candidate, likewise."""
     quick: bool = False
     """Only the short list of benchmarks: a launch takes at most 30 s."""
