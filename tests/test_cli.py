@@ -32,7 +32,7 @@ def complaint(result):
     [
         (["rum"], "unknown command 'rum'.*did you mean 'run'"),
         (["run", "--epoch", "3"], "run has no flag --epoch; did you mean '--epochs'?"),
-        (["run", "--epochs", "0"], "--epochs must be at least 1, got 0"),
+        (["run", "--epochs", "0"], "--epochs must be between 1 and 2147483647, got 0$"),
         (["run", "--epochs", "many"], "--epochs takes a whole number, got 'many'$"),
         (["run", "--delta", "tiny"], "--delta takes a number, got 'tiny'$"),
         (
@@ -52,8 +52,10 @@ def complaint(result):
         (["data", "fashion"], "unknown words or flags: fashion; --help"),
         ([], "name a command, one of run, train.*--help"),
         (["bench"], "name a command, one of calibrate.*robust-mnist bench --help"),
-        (["run", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
-        (["run", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["run", "--batch-size", "0"], "--batch-size must be between 1 and 2147483647, got 0$"),
+        (["run", "--seeds", "0"], "--seeds must be between 1 and 2147483647, got 0$"),
+        (["run", "--epochs", "9" * 20], f"--epochs must be between.*, got {'9' * 20}$"),
+        (["run", "--record-every", f"{2**31}"], "--record-every must be between.* 2147483648$"),
         (["run", "--seed", "-1"], "--seed must be between 0 and"),
         (["run", "--learning-rate", "nan"], "--learning-rate must be a positive number, got nan"),
         (["run", "--learning-rate", "-1"], "--learning-rate must be a positive number"),
