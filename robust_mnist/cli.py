@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command = parse(words)
         if command is None:
+            sys.stdout.flush()  # here, where a closed pipe is told from other errors
             return DONE
         return _run(command)
     except KeyboardInterrupt:
