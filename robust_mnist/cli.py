@@ -70,10 +70,10 @@ def _tell(error: Exception, *, debug: bool) -> int:
         return FAILURE
     if code is not None:  # it was foreseen, and says all there is to say
         return _fail(int(code), text, debug=debug)
-    files = PermissionError | IsADirectoryError | NotADirectoryError | FileExistsError
-    if isinstance(error, files):
-        way = "choose another place, or change its permissions"
-        return _fail(BAD_INPUT, f"{error.filename}: {error.strerror}; {way}", debug=debug)
+    if isinstance(error, OSError) and error.filename is not None:
+        way = "choose another place, or see that this one can be used"
+        line = " ".join(f"{error.filename}: {error.strerror}; {way}".split())
+        return _fail(BAD_INPUT, line, debug=debug)
     return _fail(FAILURE, f"{type(error).__name__}: {text} (--debug shows where)", debug=debug)
 
 

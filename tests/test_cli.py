@@ -388,6 +388,34 @@ def test_a_damaged_run_file_is_one_line(run, tmp_path, content):
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda info: info.pop("environment"), "it says nothing of environment"),
+        (lambda info: info.update(data=3), "it says nothing of data"),
+        (
+            lambda info: info["settings"].update(epochs=0),
+            "--epochs must be between 1 and 2147483647, got 0",
+        ),
+        (
+            lambda info: info["sweep"].update(tolerance=-1.0),
+            "--tolerance must be finite and at least 0, got -1",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["report", "train", "audit"])
+def test_a_run_file_without_what_every_run_has_is_named(
+    run, finished, tmp_path, command, change, said
+):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    info = json.loads((copy / "run.json").read_text())
+    change(info)
+    (copy / "run.json").write_text(json.dumps(info))
+    assert complaint(run(command, "--run", "copy")) == (
+        f"robust-mnist: copy/run.json cannot be used: {said}; put back a copy, or use another --out"
+    )
+
+
+@pytest.mark.parametrize(
     "name", ["radii.npz", "panels.npz", "rows.csv", "model/seed-0.safetensors"]
 )
 def test_a_damaged_result_is_named_with_the_way_out(run, finished, tmp_path, name):
@@ -487,7 +515,32 @@ def test_a_folder_that_cannot_be_written_is_named_not_a_temporary_file(run, monk
 
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
     said = complaint(run("train", "--epochs", "1", "--out", "locked"))
-    assert said.startswith("robust-mnist: locked/run.json: Permission denied; choose another")
+    assert said == (
+        "robust-mnist: locked/run.json: Permission denied; "
+        "choose another place, or see that this one can be used"
+    )
+
+
+def test_a_full_disk_is_named_by_the_file_that_finds_no_room(run, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")  # `write` names no file
+
+    monkeypatch.setattr(pathlib.Path, "write_text", refuse)
+    said = complaint(run("train", "--epochs", "1", "--out", "full"))
+    assert said.startswith("robust-mnist: full/run.json: No space left on device; choose another")
+    assert not list(pathlib.Path("full").iterdir())
+
+
+def test_a_name_that_is_too_long_is_one_line(run):
+    name = 300 * "x"
+    said = complaint(run("train", "--epochs", "1", "--out", name))
+    assert said.startswith(f"robust-mnist: {name}/run.json: File name too long; choose another")
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_place_where_nothing_can_be_made_is_one_line(run):
+    said = complaint(run("train", "--epochs", "1", "--out", "/proc/rr"))
+    assert said.startswith("robust-mnist: /proc/rr: No such file or directory; choose another")
 
 
 def test_the_version_is_told(run):

@@ -9,7 +9,7 @@ import numpy as np
 from robust_mnist import audit as audits, checkpoint, config, data, report as reports, training
 from robust_mnist.audit import selftest as selftests
 from robust_mnist.audit.selftest import SEEMS
-from robust_mnist.commands._opening import check_data, settings_of
+from robust_mnist.commands._opening import check_data
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.config import TrainSettings
@@ -95,7 +95,7 @@ def _subject(command: config.Selftest) -> tuple[AbstractClassifier, Part]:
 
 def _run(folder: RunFolder, *, quiet: bool) -> tuple[dict[int, AbstractClassifier], Part]:
     """The networks of a trained run by seed, and the test images of its data."""
-    settings = settings_of(folder)
+    settings = folder.settings()
     dataset = data.load(settings.data, quiet=quiet)
     check_data(folder, settings, dataset)
     seeds = range(settings.seed, settings.seed + settings.seeds)
