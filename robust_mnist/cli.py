@@ -14,9 +14,10 @@ import operator
 import os
 import re
 import sys
+import textwrap
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command = parse(words)
         if command is None:
+            sys.stdout.flush()  # here, where a closed pipe is told from other errors
             return DONE
         return _run(command)
     except KeyboardInterrupt:
@@ -68,10 +70,10 @@ def _tell(error: Exception, *, debug: bool) -> int:
         return FAILURE
     if code is not None:  # it was foreseen, and says all there is to say
         return _fail(int(code), text, debug=debug)
-    files = PermissionError | IsADirectoryError | NotADirectoryError | FileExistsError
-    if isinstance(error, files):
-        way = "choose another place, or change its permissions"
-        return _fail(BAD_INPUT, f"{error.filename}: {error.strerror}; {way}", debug=debug)
+    if isinstance(error, OSError) and error.filename is not None:
+        way = "choose another place, or see that this one can be used"
+        line = " ".join(f"{error.filename}: {error.strerror}; {way}".split())
+        return _fail(BAD_INPUT, line, debug=debug)
     return _fail(FAILURE, f"{type(error).__name__}: {text} (--debug shows where)", debug=debug)
 
 
@@ -96,9 +98,16 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
         raise InputError(
             f"name a command, one of {', '.join(commands)}; {program} --help says what each does"
         )
-    if not words[0].startswith("-") and words[0] not in commands:
-        raise unknown("command", words[0], commands)
-    _check_lists(words, commands.get(words[0]))
+    if words[0] in commands:
+        name = f"{program} {words[0]}".removeprefix("robust-mnist ")
+        _check_flags(words[1:], name, commands[words[0]])
+    elif words[0] not in _ALONE and not words[0].startswith(_COMPLETION):
+        if not words[0].startswith("-"):
+            raise unknown("command", words[0], commands)
+        raise InputError(
+            f"{words[0]} goes behind a command, one of {', '.join(commands)}; "
+            f"{program} --help says what each does"
+        )
     named = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
     complaint = io.StringIO()
     try:
@@ -120,51 +129,78 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
         raise InputError(_one_line(complaint.getvalue())) from None
 
 
-def _check_lists(words: Sequence[str], command: type | None) -> None:
-    """Refuse a list without a value, which tyro takes for the empty list, and settings for unset.
+# What stands alone, and how the flags begin by which tyro writes completions for a shell.
+_ALONE = ("-h", "--help")
+_COMPLETION = "--tyro-"
+_POSITIONAL = get_args(tyro.conf.Positional[str])[1]
+
+
+def _check_flags(words: Sequence[str], name: str, command: type) -> None:
+    """Refuse a flag that the command does not have, and a list without a value.
+
+    The latter tyro takes for the empty list, and settings take that for unset.
 
     Raises:
-        InputError: A flag that takes several values has none.
+        InputError: A flag belongs to another command or to none, or lacks its values.
     """
-    lists = _lists(command) if command is not None else set()
+    flags = _flags(command)
     for word, following in itertools.pairwise([*words, "--"]):
-        if word in lists and following.startswith("--"):
+        # As tyro reads it: with or without "=value", and with underscores as well.
+        flag = word.partition("=")[0].replace("_", "-")
+        if not flag.startswith("--") or flag in {*_ALONE, "--"} or flag.startswith(_COMPLETION):
+            continue
+        if flag not in flags:
+            raise _no_flag(flag, name, flags)
+        if get_origin(flags[flag]) is tuple and word == flag and following.startswith("--"):
             raise InputError(f"{word} needs a value")
 
 
-def _lists(kind: type) -> set[str]:
-    """The flags of a command that take several values."""
-    found = set()
+def _flags(kind: type) -> dict[str, Any]:
+    """The flags of a command, and the types of their values."""
+    found: dict[str, Any] = {}
+    marked = get_type_hints(kind, include_extras=True)
     for name, hint in get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint):
-            found |= _lists(hint)  # type: ignore[arg-type]
-        elif get_origin(hint) is tuple:
-            found.add(f"--{name.replace('_', '-')}")
+            found |= _flags(hint)  # type: ignore[arg-type]
+        elif _POSITIONAL not in get_args(marked[name]):
+            found[f"--{name.replace('_', '-')}"] = hint
     return found
 
 
+def _no_flag(flag: str, name: str, flags: Iterable[str]) -> InputError:
+    every = COMMANDS | {f"bench {name}": kind for name, kind in BENCH.items()}
+    others = [other for other, kind in every.items() if flag in _flags(kind)]
+    if not others:
+        way = closest(flag, flags) or f"; robust-mnist {name} --help lists what there is"
+        return InputError(f"{name} has no flag {flag}{way}")
+    verb = "has" if len(others) == 1 else "have"
+    return InputError(f"{name} has no flag {flag}; {_listed(others)} {verb} it")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: `run, sweep and close`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def _one_line(box: str) -> str:
-    """The message inside tyro's framed complaint, and its suggestion if it has one."""
+    """The message inside tyro's framed complaint, without the advice below it."""
     # The title stands in the frame, or above a rule where the terminal has no frames.
     framed = "╭" in box
-    sections: list[list[str]] = [[]]
-    for line in box.splitlines()[1 if framed else 2 :]:
-        words = line.strip("│╰╯ ")
-        if not set(words) <= set("─-"):
-            sections[-1].append(words)
-        elif words:
-            sections.append([])
-    message = _reworded(" ".join(" ".join(sections[0]).split()).rstrip("."))
-    for section in sections[1:]:
-        if section and section[0].startswith("Perhaps you meant"):
-            message += f"; did you mean {section[1].split()[0]}?"
+    lines = [line.strip("│╰╯").rstrip() for line in box.splitlines()[1 if framed else 2 :]]
+    rule = lambda line: line.strip() and set(line.strip()) <= set("─-")
+    lines = list(itertools.takewhile(lambda line: not rule(line), lines))
+    if wrong := _MISSING.match(textwrap.dedent("\n".join(lines))):
+        # What each is for stands below it, further in.
+        names = re.findall(r"^ {4}(\S.*)$", wrong[2], re.MULTILINE)
+        return f"{wrong[1]} needs {_listed(names)}"
+    message = _reworded(" ".join(" ".join(lines).split()).rstrip("."))
     return message or "the command line cannot be read; see --help"
 
 
 # What tyro and Python say of a value, and what a person needs to know.
 _WORDINGS = (
-    # Our own messages name the flag themselves; tyro puts "Error parsing train:" before them.
-    (r"^Error parsing \S+: (?=--)", ""),
+    # Our own messages say what they are about; tyro puts "Error parsing train:" before them.
+    (r"^Error parsing (?!--)\S+: |^Error parsing \S+: (?=--)", ""),
     (r"^Unrecognized options: (.*)$", r"unknown words or flags: \1; --help lists what there is"),
     (r"^Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)$",
      r"\1 takes a whole number, got \2"),
@@ -174,6 +210,7 @@ _WORDINGS = (
     (r"^Missing value for argument '(?:\(')?(\S+?)(?:',\))?'\. Expected 1 values$",
      r"\1 needs a value"),
 )  # fmt: skip
+_MISSING = re.compile(r"^Missing from robust-mnist (.*?):\n(.*)$", re.DOTALL)
 _CHOICE = re.compile(r"^invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)$")
 
 

@@ -246,7 +246,8 @@ class TrainSettings:
         _require(min(self.sizes) >= 1, "--sizes must all be at least 1", self.sizes)
         for name in ("epochs", "batch_size", "record_every", "seeds"):
             value = getattr(self, name)
-            _require(value >= 1, f"--{name.replace('_', '-')} must be at least 1", value)
+            rule = f"--{name.replace('_', '-')} must be between 1 and 2147483647"
+            _require(1 <= value < 2**31, rule, value)  # they are counted in int32 on the device
         _require(0 <= self.seed < 2**31, "--seed must be between 0 and 2147483647", self.seed)
         last = self.seed + self.seeds - 1
         _require(last < 2**31, "--seed + --seeds - 1 must be at most 2147483647", last)
@@ -606,9 +607,9 @@ class Calibrate:
 class Compare:
     """Tell whether B is slower than A, with statistics; exit code 3 if it is."""
 
-    a: tyro.conf.Positional[str]
+    a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
     """The baseline: a result file, a folder of them, a folder with the code, or a git revision."""
-    b: tyro.conf.Positional[str]
+    b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
     """The candidate, likewise."""
     quick: bool = False
     """Only the short list of benchmarks: a launch takes at most 30 s."""

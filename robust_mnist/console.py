@@ -67,19 +67,31 @@ class Console:
     @contextlib.contextmanager
     def _bar(self, title: str, total: int, even: bool) -> Iterator[Callable[[int, str], None]]:
         # Imported here: `--help` and errors in flags must stay fast.
-        from rich import console, progress
+        from rich import console, live, progress, table, text as texts
 
+        stderr = console.Console(stderr=True)
+        whole = table.Column(no_wrap=True)  # where it is narrow, only the bar gives way
         columns = (
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=24),
-            progress.MofNCompleteColumn(),
-            progress.TimeElapsedColumn(),
-            *([progress.TextColumn("left"), progress.TimeRemainingColumn()] if even else []),
-            progress.TextColumn("{task.fields[text]}", markup=False),
-        )
-        with progress.Progress(*columns, console=console.Console(stderr=True)) as bar:
-            task = bar.add_task(title, total=total, text="")
-            yield lambda done, text: bar.update(task, completed=done, text=text)
+            progress.MofNCompleteColumn(table_column=whole),
+            progress.TimeElapsedColumn(table_column=whole),
+            *([progress.TextColumn("left"), progress.TimeRemainingColumn(table_column=whole)]
+              if even else []),
+        )  # fmt: skip
+        # Steps may be minutes apart; what is older than the period counts for no time left.
+        bar = progress.Progress(*columns, console=stderr, speed_estimate_period=3600)
+        task = bar.add_task(title, total=total)
+        # On a line of its own: beside the bar it would leave 80 columns no room for both.
+        line = texts.Text(no_wrap=True, overflow="ellipsis")
+
+        def update(done: int, text: str) -> None:
+            bar.update(task, completed=done)
+            line.plain = text
+
+        shown = lambda: console.Group(bar, line) if line.plain else bar
+        with live.Live(get_renderable=shown, console=stderr, refresh_per_second=10):
+            yield update
 
 
 class _Lines:

@@ -24,6 +24,12 @@ class NotComparable(InputError):  # noqa: N818 it says what it is
     exit_code = 4
 
 
+class WrongDevice(InputError):  # noqa: N818 it says what it is
+    """JAX cannot use the device that it was asked for."""
+
+    exit_code = 5
+
+
 def closest(name: str, choices: Iterable[str]) -> str:
     """The end of a message about an unknown name: `"; did you mean 'tanh'?"`, or nothing.
 

@@ -30,19 +30,32 @@ def writing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with _named(path):
         handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{path.suffix}", dir=path.parent)
-    except OSError as error:
-        # The name of the temporary file would tell nobody what cannot be written.
-        raise type(error)(error.errno, error.strerror, str(path)) from error
     os.close(handle)
     temporary = pathlib.Path(name)
     try:
-        yield temporary
-        _finish(temporary)
-        temporary.replace(path)
+        with _named(path, temporary):
+            yield temporary
+            _finish(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path, temporary: pathlib.Path | None = None) -> Iterator[None]:
+    """Name the file that cannot be written, and not the temporary one, which nobody knows.
+
+    A full disk names no file at all.
+    """
+    try:
+        yield
+    except OSError as error:
+        ours = temporary is None or error.filename in {None, str(temporary), temporary}
+        if error.errno is None or not ours:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

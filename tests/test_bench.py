@@ -58,6 +58,32 @@ def test_devices_that_cannot_be_had_are_one_line(monkeypatch, error):
     assert complaint.endswith(("no driver", "it found none"))
 
 
+def test_commands_may_run_on_a_second_choice_that_no_timing_may_use(monkeypatch):
+    from robust_mnist import bench
+
+    asked = f"nonesuch,{bench.device_in_use().platform}"
+    monkeypatch.setenv("JAX_PLATFORMS", asked)
+    bench.check_device()
+    assert bench.wrong_device(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "begin"),
+    [("cuda", "JAX_PLATFORMS=cuda asks for a device that"), ("", "JAX can use no device here: ")],
+)
+def test_a_jax_that_cannot_start_is_a_wrong_device(monkeypatch, asked, begin):
+    from robust_mnist import bench
+    from robust_mnist.errors import WrongDevice
+
+    def fail(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "device_put", fail)
+    monkeypatch.setenv("JAX_PLATFORMS", asked)
+    with pytest.raises(WrongDevice, match=f"^{begin}.*it found none$"):
+        bench.check_device()
+
+
 @pytest.mark.parametrize("asked", ["nonesuch", "cpu"])
 def test_benchmarks_end_with_5_on_a_device_that_was_not_asked_for(asked):
     # A worker of these tests is no reason for the benchmarks to switch themselves off.

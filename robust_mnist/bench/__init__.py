@@ -1,7 +1,11 @@
 """Facts about the machine, its devices and a program, without which no timing means anything."""
 
 from robust_mnist.arithmetic import matmul_flops as matmul_flops, products as products
-from robust_mnist.bench._device import device_in_use as device_in_use, wrong_device as wrong_device
+from robust_mnist.bench._device import (
+    check_device as check_device,
+    device_in_use as device_in_use,
+    wrong_device as wrong_device,
+)
 from robust_mnist.bench._environment import (
     devices as devices,
     environment as environment,

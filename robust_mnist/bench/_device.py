@@ -1,7 +1,11 @@
 """The device that work really lands on, and whether it is the one that was asked for."""
 
+import os
+
 import jax
 import numpy as np
+
+from robust_mnist.errors import WrongDevice
 
 
 def device_in_use() -> jax.Device:
@@ -30,6 +34,24 @@ def wrong_device(asked: str) -> str | None:
         if not kind or used in jax.devices(kind):
             return None
     except Exception as error:  # noqa: BLE001 which one depends on JAX's version and on the plugin
-        reason = " ".join(str(error).split()) or "it found none"
-        return f"JAX_PLATFORMS={asked} asks for a device that JAX cannot use here: {reason}"
+        return _unusable(asked, error)
     return f"JAX_PLATFORMS={asked} asks for {kind}, but the device in use is {used.platform}"
+
+
+def check_device() -> None:
+    """Start JAX on its device. A second choice will do: where nothing is timed, it was wanted.
+
+    Raises:
+        WrongDevice: JAX can use no device, or none that `JAX_PLATFORMS` asks for.
+    """
+    try:
+        device_in_use()
+    except Exception as error:
+        raise WrongDevice(_unusable(os.environ.get("JAX_PLATFORMS", ""), error)) from error
+
+
+def _unusable(asked: str, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or "it found none"
+    if not asked:
+        return f"JAX can use no device here: {reason}"
+    return f"JAX_PLATFORMS={asked} asks for a device that JAX cannot use here: {reason}"

@@ -26,7 +26,7 @@ def open_run(
         )
     if run is not None:
         folder = RunFolder(Path(run))
-        held = settings_of(folder)
+        held = folder.settings()
         if given not in (TrainSettings(), held):
             raise InputError(
                 f"{run} {difference(held, given)}; leave those flags out, or train another --out"
@@ -37,7 +37,7 @@ def open_run(
     if file is not None:
         raise InputError(f"{file} is a file and can hold no {folder.path}; choose another --out")
     if folder.exists and not overwrite:
-        held = settings_of(folder)
+        held = folder.settings()
         if held != given:
             raise InputError(
                 f"{folder.path} {difference(held, given)}; "
@@ -97,22 +97,6 @@ def check_data(folder: RunFolder, settings: TrainSettings, dataset: Dataset) -> 
             f"{folder.path} was made from other data (sha256 {held['sha256'][:12]}...) than "
             f"{' '.join(settings.data)} holds now ({dataset.sha256[:12]}...)"
         )
-
-
-def settings_of(folder: RunFolder) -> TrainSettings:
-    """The settings a run was trained with.
-
-    Raises:
-        InputError: The folder holds no run, or one of another version.
-    """
-    stored = folder.info().get("settings")
-    try:
-        return restore(TrainSettings, stored)
-    except (InputError, TypeError) as error:
-        raise InputError(
-            f"{folder.path / 'run.json'} cannot be used: {error}; "
-            "put back a copy, or use another --out"
-        ) from error
 
 
 def default_out(settings: TrainSettings) -> str:

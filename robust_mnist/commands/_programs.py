@@ -1,18 +1,24 @@
-"""Compiled programs are kept between processes: the second run of a command compiles nothing."""
+"""JAX, ready for a command: with a device, and with the programs that were compiled before."""
 
 from typing import Any
 
 import jax
 
+from robust_mnist.bench import check_device
 from robust_mnist.files import cache_folder
 
 
-def keep_programs() -> None:
-    """Let JAX read and write compiled programs in `xla` in the user's cache folder.
+def start_jax() -> None:
+    """See that there is a device, and keep compiled programs: the second run compiles nothing.
 
-    `JAX_COMPILATION_CACHE_DIR` names another folder, `JAX_ENABLE_COMPILATION_CACHE=false` turns
-    this off. A folder that cannot be written to does so as well.
+    JAX reads and writes them in `xla` in the user's cache folder. `JAX_COMPILATION_CACHE_DIR` names
+    another folder, `JAX_ENABLE_COMPILATION_CACHE=false` turns this off. A folder that cannot be
+    written to does so as well.
+
+    Raises:
+        WrongDevice: JAX can use no device, or none that `JAX_PLATFORMS` asks for.
     """
+    check_device()
     settings: Any = jax.config  # its values are attributes that no type checker sees
     if settings.jax_compilation_cache_dir is not None:
         return

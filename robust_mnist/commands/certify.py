@@ -12,7 +12,7 @@ import numpy as np
 from robust_mnist import checkpoint, config, data, sweep as sweeping
 from robust_mnist.certify import CURVES, SEARCHES
 from robust_mnist.commands._opening import open_run
-from robust_mnist.commands._programs import keep_programs
+from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.commands.pipeline import Job
 from robust_mnist.config import CERTIFY, TrainSettings
@@ -52,7 +52,7 @@ def _settle(command: config.Certify, budget: Budget | None) -> Result:
 
 def _of_file(command: config.Certify, budget: Budget | None) -> Result:
     assert command.model is not None
-    keep_programs()
+    start_jax()
     model = checkpoint.read_npz(command.model, command.activation)
     methods = _methods(command, command.activation)
     if budget is not None:

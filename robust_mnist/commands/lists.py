@@ -57,6 +57,7 @@ def devices(command: config.Devices) -> Result:
     del command
     from robust_mnist import bench
 
+    bench.check_device()
     found = bench.devices()
     gib = lambda size: "" if size is None else f"{size / 2**30:.1f} GiB"
     rows = [(str(d["id"]), d["platform"], d["kind"], gib(d["memory"])) for d in found]

@@ -21,7 +21,7 @@ from robust_mnist import (
     training,
 )
 from robust_mnist.commands._opening import check_attack_seed, check_data, open_run, settle_sweep
-from robust_mnist.commands._programs import keep_programs
+from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result
 from robust_mnist.commands._watch import Watch, outcome
 from robust_mnist.config import SweepSettings, TrainSettings, flags
@@ -92,7 +92,7 @@ class Job:
         *,
         overwrite: bool = False,
     ) -> None:
-        keep_programs()
+        start_jax()
         self.settings, self.folder = settings, folder
         self.console = Console(quiet=output.quiet)
         self.worked = False  # whether anything was left to do

@@ -9,8 +9,8 @@ import numpy as np
 from robust_mnist import audit as audits, checkpoint, config, data, report as reports, training
 from robust_mnist.audit import selftest as selftests
 from robust_mnist.audit.selftest import SEEMS
-from robust_mnist.commands._opening import check_data, settings_of
-from robust_mnist.commands._programs import keep_programs
+from robust_mnist.commands._opening import check_data
+from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.config import TrainSettings
 from robust_mnist.console import Console
@@ -26,7 +26,7 @@ EPOCHS = 20
 
 def audit(command: config.Audit) -> Result:
     """Check a run again, and write the answers to its `run.json`."""
-    keep_programs()
+    start_jax()
     folder, console = RunFolder(Path(command.run)), Console(quiet=command.output.quiet)
     folder.check_whole()
     if "swept" not in folder.info():
@@ -66,7 +66,7 @@ def _table(found: list[dict[str, Any]]) -> str:
 
 def selftest(command: config.Selftest) -> Result:
     """Plant fakes around a sound network and see whether the checks notice."""
-    keep_programs()
+    start_jax()
     model, part = _subject(command)
     if command.images > len(part.labels):
         raise InputError(
@@ -95,7 +95,7 @@ def _subject(command: config.Selftest) -> tuple[AbstractClassifier, Part]:
 
 def _run(folder: RunFolder, *, quiet: bool) -> tuple[dict[int, AbstractClassifier], Part]:
     """The networks of a trained run by seed, and the test images of its data."""
-    settings = settings_of(folder)
+    settings = folder.settings()
     dataset = data.load(settings.data, quiet=quiet)
     check_data(folder, settings, dataset)
     seeds = range(settings.seed, settings.seed + settings.seeds)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64
 
 from robust_mnist import checkpoint, config, data, sweep as sweeping
 from robust_mnist.certify import CERTIFIERS, SEARCHES
-from robust_mnist.commands._programs import keep_programs
+from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result
 from robust_mnist.commands.certify import check_network
 from robust_mnist.config import CERTIFY
@@ -28,7 +28,7 @@ def verify(command: config.Verify) -> Result:
     ball and box and is wrong, and every certificate come from the network itself. Exit code 1 where
     a claim is false.
     """
-    keep_programs()
+    start_jax()
     exact = Exact.read(command.file)
     norm, eps = exact.radii.norm, exact.eps
     if norm not in SEARCHES or not (np.isfinite(eps) and eps > 0):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robust_mnist.console import Console
-from robust_mnist.errors import InputError, NotComparable
+from robust_mnist.errors import InputError, NotComparable, WrongDevice
 from robust_mnist.files import writing
 from robust_mnist.gate._sides import Code, content_hash
 from robust_mnist.records import Timings, read_timings
@@ -20,7 +20,7 @@ from robust_mnist.records import Timings, read_timings
 if sys.platform != "win32":
     import fcntl
 
-WRONG_DEVICE = 5
+WRONG_DEVICE = WrongDevice.exit_code
 _LAST_LINES = 20
 # As an error, which our benchmarks make of all warnings, it would hide why no benchmark ran.
 _NO_ERROR = "default:Not saving anything"

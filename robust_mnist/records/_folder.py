@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robust_mnist import files
+from robust_mnist.config import SweepSettings, TrainSettings, restore
 from robust_mnist.errors import InputError
 from robust_mnist.records._radii import Radii
 from robust_mnist.records._rows import COLUMNS, HISTORY, KEY
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 SCHEMA = 1
+_BEGUN = ("settings", "environment", "data")  # what `run.json` holds from the beginning
 # `run.json` goes last: without it nobody could tell that the folder was a run.
 FILES = (
     "report.html", "rows.csv", "history.csv", "radii.npz", "witnesses.npz", "panels.npz",
@@ -68,6 +70,21 @@ class RunFolder:
             )
         return info
 
+    def settings(self) -> TrainSettings:
+        """The settings the run was trained with.
+
+        Raises:
+            InputError: There is no run here, or its `run.json` lacks what every run has.
+        """
+        info = self.info()
+        try:
+            return _settings(info)
+        except (InputError, TypeError) as error:
+            raise InputError(
+                f"{self.path / 'run.json'} cannot be used: {error}; "
+                "put back a copy, or use another --out"
+            ) from error
+
     def update(self, changes: Mapping[str, Any]) -> None:
         """Merge `changes` into `run.json`, one level deep."""
         info: dict[str, Any] = self.info() if self.exists else {"schema": SCHEMA}
@@ -82,8 +99,9 @@ class RunFolder:
         """Refuse to draw a run whose results were made and are gone.
 
         Raises:
-            InputError: A file is missing that `run.json` tells of.
+            InputError: A file is missing that `run.json` tells of, or `run.json` is damaged.
         """
+        self.settings()
         info = self.info()
         made = {
             "history.csv": "training", "rows.csv": "training",
@@ -282,6 +300,15 @@ class Records:
             if key.startswith(prefix):
                 found[key.removeprefix(prefix)] = np.atleast_2d(self.radii[key])
         return found
+
+
+def _settings(info: Mapping[str, Any]) -> TrainSettings:
+    lacking = [name for name in _BEGUN if not isinstance(info.get(name), dict)]
+    if lacking:
+        raise InputError(f"it says nothing of {', '.join(lacking)}")
+    if info.get("sweep") is not None:
+        restore(SweepSettings, info["sweep"])
+    return restore(TrainSettings, info["settings"])
 
 
 def _damaged(path: Path, what: object) -> InputError:
