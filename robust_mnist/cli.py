@@ -4,6 +4,7 @@ Nothing heavy is imported before the flags are known to be good, so `--help` and
 never wait for JAX.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import functools
@@ -99,7 +100,14 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
     if not words[0].startswith("-") and words[0] not in commands:
         raise unknown("command", words[0], commands)
     _check_lists(words, commands.get(words[0]))
-    named = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
+    held = _with_run(words, commands)
+    default = {} if held is None else {words[0]: {"default": held}}
+    named = tuple(
+        Annotated[kind, tyro.conf.subcommand(name, **default.get(name, {}))]
+        for name, kind in commands.items()
+    )
+    # A run may hold a switch that is on: then tyro would know its `--no-` alone.
+    switches = (tyro.conf.FlagCreatePairsOff,) if held is None else ()
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -111,13 +119,28 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
                 config=(
                     tyro.conf.OmitArgPrefixes,
                     tyro.conf.OmitSubcommandPrefixes,
-                    tyro.conf.FlagCreatePairsOff,
+                    *switches,
                 ),
             )
     except SystemExit as stop:
         if stop.code in (0, None):
             return None
         raise InputError(_one_line(complaint.getvalue())) from None
+
+
+def _with_run(words: Sequence[str], commands: Mapping[str, type]) -> Any:
+    """The command with the settings of the run that `--run` names; None if none is named."""
+    kind = commands.get(words[0])
+    if kind is None or {"-h", "--help"} & {*words}:
+        return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--run", nargs="?")
+    run = parser.parse_known_args(words)[0].run
+    if not run:
+        return None
+    from robust_mnist import commands as handlers
+
+    return handlers.with_run(kind, run)
 
 
 def _check_lists(words: Sequence[str], command: type | None) -> None:

@@ -94,8 +94,11 @@ def test_a_mistake_reads_the_same_however_wide_the_terminal_is(run, monkeypatch,
     )
 
 
-def test_help_and_mistakes_in_flags_and_data_never_import_jax():
-    for words in (["--help"], ["run", "--help"], ["data"], ["run", "--epoch", "3"], ["rum"]):
+def test_help_and_mistakes_in_flags_and_data_never_import_jax(finished):
+    for words in (
+        ["--help"], ["run", "--help"], ["data"], ["run", "--epoch", "3"], ["rum"],
+        ["train", "--run", str(finished), "--epoch", "3"],
+    ):  # fmt: skip
         script = (
             "import sys\nfrom robust_mnist import cli\n"
             f"cli.main({words!r})\n"
@@ -262,6 +265,58 @@ def test_a_run_of_other_settings_is_left_alone(run, finished, small_npz):
     assert "--eps 0.05, got 0.06" in complaint(run(*words, "--eps", "0.06"))
     assert "give one" in complaint(run("run", "--run", finished, "--out", finished))
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --epochs 500", "--epochs 2, got 500"),
+        ("run --seeds 1 --epochs 500", "--epochs 2, got 500"),
+        ("run --seed 0 --sizes 784,50,50,10", "--sizes 784,8,10, got 784,50,50,10"),
+        ("run --preset auto", "--preset grid, got auto"),
+        ("run --eps 0.05 --attack-seed 3", "--attack-seed 0, got 3"),
+        ("certify --activation relu", "--activation tanh, got relu"),
+        ("certify --activation tanh --attack-seed 7", "--attack-seed 0, got 7"),
+    ],
+)
+def test_a_flag_that_is_typed_counts_beside_a_run_and_no_other_does(run, finished, words, said):
+    command, *more = words.split()
+    belongs = f"{finished} belongs to a run with {said}; "
+    assert belongs in complaint(run(command, f"--run={finished}", *more))
+
+
+def test_flags_that_agree_with_the_run_are_no_mistake(run, finished):
+    assert run("train", "--run", finished, "--epochs", "2")[0] == 0
+    code, _, err = run("run", "--run", finished, *TINY, "--eps", "0.05")  # in the run's own norm
+    assert (code, err) == (0, f"nothing left to do: {finished} is complete\n")
+
+
+def test_a_switch_that_is_on_in_a_run_can_be_typed_again_and_off(finished, tmp_path):
+    info = json.loads((finished / "run.json").read_text())
+    info["settings"]["delta_outside_root"] = True
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    words = ["train", "--run", str(tmp_path)]
+    switch = lambda *more: cli.parse([*words, *more]).train.delta_outside_root
+    assert switch()
+    assert switch("--delta-outside-root")
+    assert not switch("--no-delta-outside-root")
+
+
+def test_a_sweep_takes_the_attack_seed_of_its_run_and_nothing_else(finished, tmp_path):
+    info = json.loads((finished / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(info | {"attack_seed": 5}))
+    command = cli.parse(["sweep", "--run", str(tmp_path)])
+    assert (command.sweep.attack_seed, command.sweep.eps) == (5, ())
+
+
+@pytest.mark.parametrize("command", ["verify", "bench compare"])
+def test_a_run_where_a_command_takes_none_is_a_mistake_like_any_other(run, finished, command):
+    assert "needs a value" in complaint(run(*command.split(), "--run", finished))
+
+
+def test_help_with_a_damaged_run_is_help(run, tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    assert run("train", "--run", tmp_path, "--help")[0] == 0
 
 
 def test_a_folder_that_is_no_run_is_left_alone_even_with_overwrite(run, tmp_path):

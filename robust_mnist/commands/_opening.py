@@ -1,12 +1,43 @@
 """Which folder a command works in, and whether it may: nothing is overwritten by accident."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from robust_mnist import config
 from robust_mnist.config import SweepSettings, TrainSettings, restore, typed
 from robust_mnist.data import Dataset
 from robust_mnist.errors import InputError
 from robust_mnist.records import RunFolder, attack_seed
+
+
+def with_run(kind: type, run: str) -> Any:
+    """What a command is with `--run` alone: flags that are left out are those of the run.
+
+    Returns:
+        The command; None where there is no run, of which the command itself says more, or where
+        the command knows no `--run`.
+
+    Raises:
+        InputError: The run is damaged.
+    """
+    folder = RunFolder(Path(run))
+    names = {field.name for field in dataclasses.fields(kind)}
+    if "run" not in names or not folder.exists:
+        return None
+    settings, seed = settings_of(folder), attack_seed(folder.info())
+    # `sweep` adds to a run, and takes no more of it than the randomness.
+    sweep = _sweep_of(folder) if kind is config.Run else None
+    held = {
+        "run": run,
+        "train": settings,
+        "sweep": sweep or SweepSettings(attack_seed=seed),
+        "data": settings.data,
+        "activation": settings.activation,
+        "attack_seed": seed,
+    }
+    return kind(**{name: value for name, value in held.items() if name in names})
 
 
 def open_run(
@@ -14,8 +45,8 @@ def open_run(
 ) -> tuple[TrainSettings, RunFolder]:
     """The settings and the folder that the flags of a command amount to.
 
-    `run` takes the settings from an existing run; `out` is a new folder, or the folder of a run
-    with the same settings, which is then continued.
+    `run` is an existing run, from which the command line has taken the settings that were not
+    typed; `out` is a new folder, or the folder of a run with the same settings. Both are continued.
 
     Raises:
         InputError: The folder belongs to a run with other settings, or is no run at all.
@@ -26,12 +57,8 @@ def open_run(
         )
     if run is not None:
         folder = RunFolder(Path(run))
-        held = settings_of(folder)
-        if given not in (TrainSettings(), held):
-            raise InputError(
-                f"{run} {difference(held, given)}; leave those flags out, or train another --out"
-            )
-        return held, folder
+        check_flags(folder, vars(settings_of(folder)), vars(given))
+        return given, folder
     folder = RunFolder(Path(out or default_out(given)))
     file = next((above for above in folder.path.parents if above.is_file()), None)
     if file is not None:
@@ -40,7 +67,7 @@ def open_run(
         held = settings_of(folder)
         if held != given:
             raise InputError(
-                f"{folder.path} {difference(held, given)}; "
+                f"{folder.path} {difference(vars(held), vars(given))}; "
                 "use another --out, or --overwrite to replace it"
             )
     if not folder.exists and _taken(folder.path):
@@ -48,27 +75,31 @@ def open_run(
     return given, folder
 
 
-def settle_sweep(folder: RunFolder, given: SweepSettings, *, named: bool) -> SweepSettings:
-    """The sweep that a run consists of: what its folder says, if it says anything.
+def check_flags(folder: RunFolder, held: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse flags that say something else than the run that --run names.
 
-    Args:
-        folder: The run.
-        given: Flags of the command.
-        named: Whether the run was named with --run, so that flags left out mean its own.
+    Raises:
+        InputError: They do.
+    """
+    if any(given[name] != value for name, value in held.items()):
+        raise InputError(
+            f"{folder.path} {difference(held, given)}; "
+            "leave those flags out, or train another --out"
+        )
+
+
+def check_sweep(folder: RunFolder, given: SweepSettings) -> None:
+    """Refuse another sweep than that which a run consists of, if its folder tells of one.
 
     Raises:
         InputError: The run has another sweep.
     """
-    stored = folder.info().get("sweep") if folder.exists else None
-    if stored is None:
-        return given
-    held = restore(SweepSettings, stored)
-    if given == held or (named and given == SweepSettings()):
-        return held
-    raise InputError(
-        f"{folder.path} {difference(held, given)}; use another --out, "
-        f"or add methods and radii with `robust-mnist sweep --run {folder.path}`"
-    )
+    held = _sweep_of(folder) if folder.exists else None
+    if held not in (None, given):
+        raise InputError(
+            f"{folder.path} {difference(vars(held), vars(given))}; use another --out, "
+            f"or add methods and radii with `robust-mnist sweep --run {folder.path}`"
+        )
 
 
 def check_attack_seed(folder: RunFolder, given: SweepSettings) -> None:
@@ -115,6 +146,12 @@ def settings_of(folder: RunFolder) -> TrainSettings:
         ) from error
 
 
+def _sweep_of(folder: RunFolder) -> SweepSettings | None:
+    """The sweep that a run consists of; None if it was only trained, or swept piece by piece."""
+    stored = folder.info().get("sweep")
+    return None if stored is None else restore(SweepSettings, stored)
+
+
 def default_out(settings: TrainSettings) -> str:
     """`runs/lab`, `runs/full`, or `runs/<data>-<split>`."""
     if settings.data == ("mnist",):
@@ -122,13 +159,13 @@ def default_out(settings: TrainSettings) -> str:
     return f"runs/{Path(settings.data[0]).stem}-{settings.split}"
 
 
-def difference(held: TrainSettings | SweepSettings, given: TrainSettings | SweepSettings) -> str:
+def difference(held: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     """Words for what two settings differ in: `belongs to a run with --epochs 500, got 20`."""
-    parts = []
-    for field in dataclasses.fields(held):
-        theirs, ours = getattr(held, field.name), getattr(given, field.name)
-        if theirs != ours:
-            parts.append(f"--{field.name.replace('_', '-')} {_word(theirs)}, got {_word(ours)}")
+    parts = [
+        f"--{name.replace('_', '-')} {_word(value)}, got {_word(given[name])}"
+        for name, value in held.items()
+        if given[name] != value
+    ]
     return f"belongs to a run with {'; '.join(parts)}"
 
 
