@@ -27,7 +27,8 @@ EPS: dict[str, tuple[float, ...]] = {
 # What is swept when neither norms nor methods are given.
 DEFAULT_NORMS: tuple[str, ...] = ("linf", "l2")
 
-# What is run when no --methods are given.
+# What --preset grid runs when no --methods are given; --preset auto is grid in l1 and l0. The other
+# presets run the certifiers among these.
 METHODS: dict[str, tuple[str, ...]] = {
     "linf": ("fgsm-linf", "pgd40-linf", "ibp-linf", "crown-linf"),
     "l2": ("fgm-l2", "pgd40-l2"),

@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY, TINY_SWEEP
 from data_files import csv_bytes, some_arrays, write, write_idx
 
-from robust_mnist import cli
+from robust_mnist import cli, sweep
 
 
 def complaint(result):
@@ -550,6 +550,17 @@ def test_lists_come_as_text_and_as_json(run, command):
     code, out, _ = run(command, "--json")
     assert code == 0
     assert json.loads(out)
+
+
+def test_methods_marks_those_that_a_sweep_without_flags_runs(run):
+    listed = json.loads(run("methods", "--json")[1])
+    default = {one["name"] for one in listed if one["default"]}
+    command = cli.parse(["run"])
+    plan = sweep.plan(command.sweep, command.train.activation)
+    swept = {*plan.steps}.union(*plan.methods.values(), *plan.stages.values())
+    assert default == swept
+    assert {"ibp-linf", "apgd100-ce-l2", "fab10-targeted-linf", "gradient-step"} <= default
+    assert "jsma-l0" not in default  # l1 and l0 are swept when --norm asks for them
 
 
 def test_a_finished_run_says_that_nothing_is_left(run, finished):
