@@ -501,7 +501,7 @@ class Report:
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """The page; by default report.html in the run, or runs/comparison.html for several."""
     overwrite: bool = False
-    """Replace a file that is no page of ours, and results of another run in reports/."""
+    """Replace a file that is no page of these runs, and results of another run in reports/."""
     publish: bool = False
     """Copy the small results to reports/ in the current folder."""
     output: Output = Output()

@@ -498,11 +498,50 @@ def test_results_of_two_attack_seeds_do_not_mix(run, finished):
 
 def test_a_report_never_replaces_a_file_that_is_not_its_own(run, finished, tmp_path):
     (tmp_path / "thesis.html").write_text("<p>precious</p>")
-    assert "no page of ours" in complaint(run("report", finished, "--out", "thesis.html"))
+    said = complaint(run("report", finished, "--out", "thesis.html"))
+    assert f"thesis.html exists and is no page of {finished}; choose another --out" in said
     (tmp_path / "folder").mkdir()
     assert "folder" in complaint(run("report", finished, "--out", "folder"))
     assert "thesis.html" in complaint(run("report", finished, "--out", "thesis.html/page.html"))
     assert (tmp_path / "thesis.html").read_text() == "<p>precious</p>"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_replaces_the_page_of_the_same_runs_alone(run, finished, tmp_path, monkeypatch):
+    from robust_mnist import figures
+
+    monkeypatch.setattr(figures, "OVERLAYS", {})
+    for name, created in (("s", "2026-01-01"), ("other", "2026-01-02")):
+        shutil.copytree(finished, name)
+        info = json.loads((tmp_path / name / "run.json").read_text()) | {"created": created}
+        (tmp_path / name / "run.json").write_text(json.dumps(info))
+        assert run("report", name, "--overwrite")[0] == 0
+    shutil.move("s", "renamed")
+    assert run("report", "renamed")[0] == 0
+    page = tmp_path / "other" / "report.html"
+    before = page.read_bytes()
+    assert "no page of renamed" in complaint(run("report", "renamed", "--out", page))
+    assert "no page of other renamed" in complaint(run("report", "other", "renamed", "--out", page))
+    assert page.read_bytes() == before
+
+    (tmp_path / "runs").mkdir()
+    several = tmp_path / "runs" / "comparison.html"
+    several.write_text("precious")
+    assert "no page of renamed other" in complaint(run("report", "renamed", "other"))
+    assert several.read_text() == "precious"
+    assert run("report", "renamed", "other", "--overwrite")[0] == 0
+    assert run("report", "renamed", "other")[0] == 0
+    assert "no page of other renamed" in complaint(run("report", "other", "renamed"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_leaves_a_page_alone_that_is_not_its_own(run, copied):
+    (copied / "report.html").write_text("precious")
+    info = json.loads((copied / "run.json").read_text()) | {"reported": ""}
+    (copied / "run.json").write_text(json.dumps(info))
+    code, _, err = run("run", "--run", copied)
+    assert (code, "no page of" in err) == (2, True)
+    assert (copied / "report.html").read_text() == "precious"
 
 
 @pytest.mark.usefixtures("undrawn")
