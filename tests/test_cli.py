@@ -319,6 +319,56 @@ def test_help_with_a_damaged_run_is_help(run, tmp_path):
     assert run("train", "--run", tmp_path, "--help")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("mnist", "lab"),
+        ("fashion-mnist", "fashion-mnist-lab"),
+        (".", "here-lab"),
+        ("../here/", "here-lab"),
+        ("x.csv.gz", "x-lab"),
+        ("x.npz", "x-lab"),
+        ("/", "data-lab"),
+    ],
+)
+def test_a_run_without_out_is_called_after_its_data(tmp_path, monkeypatch, data, name):
+    from robust_mnist.commands import _opening
+    from robust_mnist.config import TrainSettings
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert _opening.default_out(TrainSettings(data=(data,))) == f"runs/{name}"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_data_are_known_by_their_content_and_found_from_any_folder(
+    run, small_npz, tmp_path, monkeypatch
+):
+    shutil.copy(small_npz, "ok.npz")
+    (tmp_path / "away").mkdir()
+    assert run("train", "--data", "ok.npz", *TINY, "--out", "r", "--quiet")[0] == 0
+    done = (0, "nothing left to do: r is trained\n")
+    assert run("train", "--data", "./ok.npz", *TINY, "--out", "r")[::2] == done
+    assert run("train", "--run", "r", "--data", tmp_path / "away" / ".." / "ok.npz")[::2] == done
+    said = complaint(run("train", "--data", "mnist", *TINY, "--out", "r"))
+    assert f"--data {tmp_path}/ok.npz, got mnist; " in said
+
+    monkeypatch.chdir(tmp_path / "away")
+    code, _, err = run("sweep", "--run", "../r", "--methods", "gradient-step", "--quiet")
+    assert (code, err) == (0, "")
+    assert run("report", "../r", "--publish", "--quiet")[0] == 0
+    for file in (tmp_path / "away" / "reports" / "r").glob("*.*"):
+        assert str(tmp_path) not in file.read_text(), file.name
+
+    shutil.move(tmp_path / "ok.npz", "moved.npz")  # and the run is told where they are now
+    assert run("train", "--run", "../r", "--data", "moved.npz", "--quiet")[0] == 0
+    assert run("train", "--run", "../r", "--quiet")[0] == 0
+    with np.load("moved.npz") as stored:
+        arrays = dict(stored)
+    np.savez("moved.npz", **(arrays | {"y_test": arrays["y_test"][::-1]}))
+    assert "made from other data" in complaint(run("train", "--run", "../r"))
+
+
 def test_a_folder_that_is_no_run_is_left_alone_even_with_overwrite(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")

@@ -1,13 +1,14 @@
 """Which folder a command works in, and whether it may: nothing is overwritten by accident."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from robust_mnist import config
 from robust_mnist.config import SweepSettings, TrainSettings, restore, typed
-from robust_mnist.data import Dataset
+from robust_mnist.data import DATASETS, Dataset
 from robust_mnist.errors import InputError
 from robust_mnist.records import RunFolder, attack_seed
 
@@ -55,16 +56,17 @@ def open_run(
         raise InputError(
             f"--run names an existing run and --out a new one, got {run} and {out}; give one"
         )
+    given = dataclasses.replace(given, data=placed(given.data))
     if run is not None:
         folder = RunFolder(Path(run))
-        check_flags(folder, vars(settings_of(folder)), vars(given))
+        check_flags(folder, vars(settings_on(folder, given.data)), vars(given))
         return given, folder
     folder = RunFolder(Path(out or default_out(given)))
     file = next((above for above in folder.path.parents if above.is_file()), None)
     if file is not None:
         raise InputError(f"{file} is a file and can hold no {folder.path}; choose another --out")
     if folder.exists and not overwrite:
-        held = settings_of(folder)
+        held = settings_on(folder, given.data)
         if held != given:
             raise InputError(
                 f"{folder.path} {difference(vars(held), vars(given))}; "
@@ -138,7 +140,8 @@ def settings_of(folder: RunFolder) -> TrainSettings:
     """
     stored = folder.info().get("settings")
     try:
-        return restore(TrainSettings, stored)
+        settings = restore(TrainSettings, stored)
+        return dataclasses.replace(settings, data=placed(settings.data))
     except (InputError, TypeError) as error:
         raise InputError(
             f"{folder.path / 'run.json'} cannot be used: {error}; "
@@ -152,11 +155,30 @@ def _sweep_of(folder: RunFolder) -> SweepSettings | None:
     return None if stored is None else restore(SweepSettings, stored)
 
 
+def placed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Data as any folder can find them again: files by their absolute paths, the rest as it is."""
+    if len(names) == 1 and names[0] in DATASETS:
+        return names
+    # Links stay: what they lead to may have a name that tells nothing of its content.
+    return tuple(os.path.abspath(n) if os.path.exists(n) else n for n in names)  # noqa: PTH100 PTH110
+
+
+def settings_on(folder: RunFolder, names: tuple[str, ...]) -> TrainSettings:
+    """The settings of a run, with its files of data in another place if a command says so.
+
+    Not the place of files counts but their content, and `check_data` compares that.
+    """
+    held = settings_of(folder)
+    files = not {*DATASETS} & {*held.data, *names}
+    return dataclasses.replace(held, data=names) if files else held
+
+
 def default_out(settings: TrainSettings) -> str:
     """`runs/lab`, `runs/full`, or `runs/<data>-<split>`."""
     if settings.data == ("mnist",):
         return f"runs/{settings.split}"
-    return f"runs/{Path(settings.data[0]).stem}-{settings.split}"
+    name = Path(Path(placed(settings.data)[0]).name.removesuffix(".gz")).stem or "data"
+    return f"runs/{name}-{settings.split}"
 
 
 def difference(held: Mapping[str, Any], given: Mapping[str, Any]) -> str:

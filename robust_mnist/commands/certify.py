@@ -11,7 +11,7 @@ import numpy as np
 
 from robust_mnist import checkpoint, config, data, sweep as sweeping
 from robust_mnist.certify import CURVES, SEARCHES
-from robust_mnist.commands._opening import check_flags, settings_of
+from robust_mnist.commands._opening import check_flags, placed, settings_on
 from robust_mnist.commands._programs import keep_programs
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.commands.pipeline import Job
@@ -143,9 +143,10 @@ def _watched(
 def _of_run(command: config.Certify, budget: Budget | None) -> Result:
     assert command.run is not None
     folder = RunFolder(Path(command.run))
-    settings, seed = settings_of(folder), attack_seed(folder.info())
+    place = placed(command.data)
+    settings, seed = settings_on(folder, place), attack_seed(folder.info())
     held = {"data": settings.data, "activation": settings.activation, "attack_seed": seed}
-    check_flags(folder, held, vars(command))
+    check_flags(folder, held, vars(command) | {"data": place})
     methods = _methods(command, settings.activation)
     job = Job(settings, folder, command.output)
     networks = job.train()
