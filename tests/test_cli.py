@@ -285,10 +285,10 @@ def test_a_flag_that_is_typed_counts_beside_a_run_and_no_other_does(run, finishe
     assert belongs in complaint(run(command, f"--run={finished}", *more))
 
 
-def test_flags_that_agree_with_the_run_are_no_mistake(run, finished):
-    assert run("train", "--run", finished, "--epochs", "2")[0] == 0
-    code, _, err = run("run", "--run", finished, *TINY, "--eps", "0.05")  # in the run's own norm
-    assert (code, err) == (0, f"nothing left to do: {finished} is complete\n")
+def test_flags_that_agree_with_the_run_are_no_mistake(run, copied):
+    assert run("train", "--run", copied, "--epochs", "2")[0] == 0
+    code, _, err = run("run", "--run", copied, *TINY, "--eps", "0.05")  # in the run's own norm
+    assert (code, err) == (0, f"nothing left to do: {copied} is complete\n")
 
 
 def test_a_switch_that_is_on_in_a_run_can_be_typed_again_and_off(finished, tmp_path):
