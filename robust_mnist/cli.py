@@ -4,6 +4,7 @@ Nothing heavy is imported before the flags are known to be good, so `--help` and
 never wait for JAX.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import functools
@@ -98,9 +99,11 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
         raise InputError(
             f"name a command, one of {', '.join(commands)}; {program} --help says what each does"
         )
+    held = None
     if words[0] in commands:
         name = f"{program} {words[0]}".removeprefix("robust-mnist ")
-        _check_flags(words[1:], name, commands[words[0]])
+        held = _with_run(words, commands)
+        _check_flags(words[1:], name, commands[words[0]], negated=held is not None)
     elif words[0] not in _ALONE and not words[0].startswith(_COMPLETION):
         if not words[0].startswith("-"):
             raise unknown("command", words[0], commands)
@@ -108,7 +111,13 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
             f"{words[0]} goes behind a command, one of {', '.join(commands)}; "
             f"{program} --help says what each does"
         )
-    named = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
+    default = {} if held is None else {words[0]: {"default": held}}
+    named = tuple(
+        Annotated[kind, tyro.conf.subcommand(name, **default.get(name, {}))]
+        for name, kind in commands.items()
+    )
+    # A run may hold a switch that is on: then tyro would know its `--no-` alone.
+    switches = (tyro.conf.FlagCreatePairsOff,) if held is None else ()
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -120,7 +129,7 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
                 config=(
                     tyro.conf.OmitArgPrefixes,
                     tyro.conf.OmitSubcommandPrefixes,
-                    tyro.conf.FlagCreatePairsOff,
+                    *switches,
                 ),
             )
     except SystemExit as stop:
@@ -135,15 +144,34 @@ _COMPLETION = "--tyro-"
 _POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 
 
-def _check_flags(words: Sequence[str], name: str, command: type) -> None:
+def _with_run(words: Sequence[str], commands: Mapping[str, type]) -> Any:
+    """The command with the settings of the run that `--run` names; None if none is named."""
+    kind = commands.get(words[0])
+    if kind is None or {"-h", "--help"} & {*words}:
+        return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--run", nargs="?")
+    run = parser.parse_known_args(words)[0].run
+    if not run:
+        return None
+    from robust_mnist import commands as handlers
+
+    return handlers.with_run(kind, run)
+
+
+def _check_flags(words: Sequence[str], name: str, command: type, *, negated: bool) -> None:
     """Refuse a flag that the command does not have, and a list without a value.
 
-    The latter tyro takes for the empty list, and settings take that for unset.
+    The latter tyro takes for the empty list, and settings take that for unset. `negated` allows
+    switches to be turned off.
 
     Raises:
         InputError: A flag belongs to another command or to none, or lacks its values.
     """
     flags = _flags(command)
+    if negated:
+        off = {flag.replace("--", "--no-", 1) for flag, kind in flags.items() if kind is bool}
+        flags |= dict.fromkeys(off, bool)
     for word, following in itertools.pairwise([*words, "--"]):
         # As tyro reads it: with or without "=value", and with underscores as well.
         flag = word.partition("=")[0].replace("_", "-")

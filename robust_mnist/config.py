@@ -28,7 +28,8 @@ EPS: dict[str, tuple[float, ...]] = {
 # What is swept when neither norms nor methods are given.
 DEFAULT_NORMS: tuple[str, ...] = ("linf", "l2")
 
-# What is run when no --methods are given.
+# What --preset grid runs when no --methods are given; --preset auto is grid in l1 and l0. The other
+# presets run the certifiers among these.
 METHODS: dict[str, tuple[str, ...]] = {
     "linf": ("fgsm-linf", "pgd40-linf", "ibp-linf", "crown-linf"),
     "l2": ("fgm-l2", "pgd40-l2"),
@@ -508,7 +509,7 @@ class Report:
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """The page; by default report.html in the run, or runs/comparison.html for several."""
     overwrite: bool = False
-    """Replace a file that is no page of ours, and results of another run in reports/."""
+    """Replace a file that is no page of these runs, and results of another run in reports/."""
     publish: bool = False
     """Copy the small results to reports/ in the current folder."""
     output: Output = Output()

@@ -385,7 +385,8 @@ class _Training:
             valid=jnp.asarray(valid.images),
             valid_labels=jnp.asarray(valid.labels, jnp.int32),
         )
-        self.data = hashlib.sha256(train.images.tobytes() + valid.images.tobytes()).hexdigest()
+        arrays = (train.images, train.labels, valid.images, valid.labels)
+        self.data = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
         self.keys = _keys(settings)
         self.state = initialise(settings)
         self.programs: dict[int, Any] = {}
@@ -482,9 +483,10 @@ class _Training:
         kept, about = checkpoint.load(self.path, self._kept())
         theirs = about.get("settings", {})
         ours = json.loads(json.dumps(dataclasses.asdict(self.settings)))
+        del ours["data"]  # their hash counts, wherever they lie
         odd = sorted(name for name in ours if theirs.get(name) != ours[name])
         if about.get("data") != self.data:
-            odd.append("images")
+            odd.append("images or labels")
         if not jnp.array_equal(kept["keys"], jax.random.key_data(self.keys)):
             odd.append("random keys")
         if odd:

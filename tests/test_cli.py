@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from conftest import TINY, TINY_SWEEP
 from data_files import csv_bytes, some_arrays, write, write_idx
+from problems import case
 
-from robust_mnist import cli
+from robust_mnist import cli, sweep
 
 
 def complaint(result):
@@ -94,11 +95,11 @@ def test_a_mistake_in_flags_is_one_line_and_exit_code_2(run, words, said):
     ],
 )  # fmt: skip
 def test_every_list_of_names_or_numbers_takes_commas_and_spaces(words, field, values):
-    assert getattr(cli.parse(["sweep", "--run", "r", *words]).sweep, field) == values
+    assert getattr(cli.parse(["run", *words]).sweep, field) == values
 
 
 def test_the_methods_of_certify_take_commas_as_well():
-    command = cli.parse(["certify", "--run", "r", "--methods", "ibp-linf,crown-linf"])
+    command = cli.parse(["certify", "--model", "m", "--methods", "ibp-linf,crown-linf"])
     assert command.methods == ("ibp-linf", "crown-linf")
 
 
@@ -168,10 +169,11 @@ def test_flags_are_known_with_underscores_as_well():
     assert isinstance(cli.parse(["train", "--batch_size", "20", "--seed=3"]), Train)
 
 
-def test_help_and_mistakes_in_flags_and_data_never_import_jax():
+def test_help_and_mistakes_in_flags_and_data_never_import_jax(finished):
     for words in (
         ["--help"], ["run", "--help"], ["data"], ["run", "--epoch", "3"], ["rum"],
         ["train", "--norm", "l2"], ["--debug"], ["sweep"],
+        ["train", "--run", str(finished), "--epoch", "3"],
     ):  # fmt: skip
         script = (
             "import sys\nfrom robust_mnist import cli\n"
@@ -335,7 +337,7 @@ def counts(folder):
     return data["train"], data["valid"], data["test"]
 
 
-@pytest.mark.parametrize("form", ["%d", "%.1f"])
+@pytest.mark.parametrize("form", ["%d", case("%.1f", long=True)])
 def test_files_of_the_labs_form_and_size_are_trained_on_as_they_are(run, tmp_path, form):
     """20,000 and 10,000 rows, no header, label first."""
     from robust_mnist import data
@@ -372,6 +374,108 @@ def test_a_run_of_other_settings_is_left_alone(run, finished, small_npz):
     assert "--eps 0.05, got 0.06" in complaint(run(*words, "--eps", "0.06"))
     assert "give one" in complaint(run("run", "--run", finished, "--out", finished))
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --epochs 500", "--epochs 2, got 500"),
+        ("run --seeds 1 --epochs 500", "--epochs 2, got 500"),
+        ("run --seed 0 --sizes 784,50,50,10", "--sizes 784,8,10, got 784,50,50,10"),
+        ("run --preset auto", "--preset grid, got auto"),
+        ("run --eps 0.05 --attack-seed 3", "--attack-seed 0, got 3"),
+        ("certify --activation relu", "--activation tanh, got relu"),
+        ("certify --activation tanh --attack-seed 7", "--attack-seed 0, got 7"),
+    ],
+)
+def test_a_flag_that_is_typed_counts_beside_a_run_and_no_other_does(run, finished, words, said):
+    command, *more = words.split()
+    belongs = f"{finished} belongs to a run with {said}; "
+    assert belongs in complaint(run(command, f"--run={finished}", *more))
+
+
+def test_flags_that_agree_with_the_run_are_no_mistake(run, copied):
+    assert run("train", "--run", copied, "--epochs", "2")[0] == 0
+    code, _, err = run("run", "--run", copied, *TINY, "--eps", "0.05")  # in the run's own norm
+    assert (code, err) == (0, f"nothing left to do: {copied} is complete\n")
+
+
+def test_a_switch_that_is_on_in_a_run_can_be_typed_again_and_off(finished, tmp_path):
+    info = json.loads((finished / "run.json").read_text())
+    info["settings"]["delta_outside_root"] = True
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    words = ["train", "--run", str(tmp_path)]
+    switch = lambda *more: cli.parse([*words, *more]).train.delta_outside_root
+    assert switch()
+    assert switch("--delta-outside-root")
+    assert not switch("--no-delta-outside-root")
+
+
+def test_a_sweep_takes_the_attack_seed_of_its_run_and_nothing_else(finished, tmp_path):
+    info = json.loads((finished / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(info | {"attack_seed": 5}))
+    command = cli.parse(["sweep", "--run", str(tmp_path)])
+    assert (command.sweep.attack_seed, command.sweep.eps) == (5, ())
+
+
+@pytest.mark.parametrize("command", ["verify", "bench compare"])
+def test_a_run_where_a_command_takes_none_is_a_mistake_like_any_other(run, finished, command):
+    assert "needs a value" in complaint(run(*command.split(), "--run", finished))
+
+
+def test_help_with_a_damaged_run_is_help(run, tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    assert run("train", "--run", tmp_path, "--help")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("mnist", "lab"),
+        ("fashion-mnist", "fashion-mnist-lab"),
+        (".", "here-lab"),
+        ("../here/", "here-lab"),
+        ("x.csv.gz", "x-lab"),
+        ("x.npz", "x-lab"),
+        ("/", "data-lab"),
+    ],
+)
+def test_a_run_without_out_is_called_after_its_data(tmp_path, monkeypatch, data, name):
+    from robust_mnist.commands import _opening
+    from robust_mnist.config import TrainSettings
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert _opening.default_out(TrainSettings(data=(data,))) == f"runs/{name}"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_data_are_known_by_their_content_and_found_from_any_folder(
+    run, small_npz, tmp_path, monkeypatch
+):
+    shutil.copy(small_npz, "ok.npz")
+    (tmp_path / "away").mkdir()
+    assert run("train", "--data", "ok.npz", *TINY, "--out", "r", "--quiet")[0] == 0
+    done = (0, "nothing left to do: r is trained\n")
+    assert run("train", "--data", "./ok.npz", *TINY, "--out", "r")[::2] == done
+    assert run("train", "--run", "r", "--data", tmp_path / "away" / ".." / "ok.npz")[::2] == done
+    said = complaint(run("train", "--data", "mnist", *TINY, "--out", "r"))
+    assert f"--data {tmp_path}/ok.npz, got mnist; " in said
+
+    monkeypatch.chdir(tmp_path / "away")
+    code, _, err = run("sweep", "--run", "../r", "--methods", "gradient-step", "--quiet")
+    assert (code, err) == (0, "")
+    assert run("report", "../r", "--publish", "--quiet")[0] == 0
+    for file in (tmp_path / "away" / "reports" / "r").glob("*.*"):
+        assert str(tmp_path) not in file.read_text(), file.name
+
+    shutil.move(tmp_path / "ok.npz", "moved.npz")  # and the run is told where they are now
+    assert run("train", "--run", "../r", "--data", "moved.npz", "--quiet")[0] == 0
+    assert run("train", "--run", "../r", "--quiet")[0] == 0
+    with np.load("moved.npz") as stored:
+        arrays = dict(stored)
+    np.savez("moved.npz", **(arrays | {"y_test": arrays["y_test"][::-1]}))
+    assert "made from other data" in complaint(run("train", "--run", "../r"))
 
 
 def test_a_folder_that_is_no_run_is_left_alone_even_with_overwrite(run, tmp_path):
@@ -606,11 +710,50 @@ def test_results_of_two_attack_seeds_do_not_mix(run, finished):
 
 def test_a_report_never_replaces_a_file_that_is_not_its_own(run, finished, tmp_path):
     (tmp_path / "thesis.html").write_text("<p>precious</p>")
-    assert "no page of ours" in complaint(run("report", finished, "--out", "thesis.html"))
+    said = complaint(run("report", finished, "--out", "thesis.html"))
+    assert f"thesis.html exists and is no page of {finished}; choose another --out" in said
     (tmp_path / "folder").mkdir()
     assert "folder" in complaint(run("report", finished, "--out", "folder"))
     assert "thesis.html" in complaint(run("report", finished, "--out", "thesis.html/page.html"))
     assert (tmp_path / "thesis.html").read_text() == "<p>precious</p>"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_replaces_the_page_of_the_same_runs_alone(run, finished, tmp_path, monkeypatch):
+    from robust_mnist import figures
+
+    monkeypatch.setattr(figures, "OVERLAYS", {})
+    for name, created in (("s", "2026-01-01"), ("other", "2026-01-02")):
+        shutil.copytree(finished, name)
+        info = json.loads((tmp_path / name / "run.json").read_text()) | {"created": created}
+        (tmp_path / name / "run.json").write_text(json.dumps(info))
+        assert run("report", name, "--overwrite")[0] == 0
+    shutil.move("s", "renamed")
+    assert run("report", "renamed")[0] == 0
+    page = tmp_path / "other" / "report.html"
+    before = page.read_bytes()
+    assert "no page of renamed" in complaint(run("report", "renamed", "--out", page))
+    assert "no page of other renamed" in complaint(run("report", "other", "renamed", "--out", page))
+    assert page.read_bytes() == before
+
+    (tmp_path / "runs").mkdir()
+    several = tmp_path / "runs" / "comparison.html"
+    several.write_text("precious")
+    assert "no page of renamed other" in complaint(run("report", "renamed", "other"))
+    assert several.read_text() == "precious"
+    assert run("report", "renamed", "other", "--overwrite")[0] == 0
+    assert run("report", "renamed", "other")[0] == 0
+    assert "no page of other renamed" in complaint(run("report", "other", "renamed"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_leaves_a_page_alone_that_is_not_its_own(run, copied):
+    (copied / "report.html").write_text("precious")
+    info = json.loads((copied / "run.json").read_text()) | {"reported": ""}
+    (copied / "run.json").write_text(json.dumps(info))
+    code, _, err = run("run", "--run", copied)
+    assert (code, "no page of" in err) == (2, True)
+    assert (copied / "report.html").read_text() == "precious"
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -658,6 +801,17 @@ def test_lists_come_as_text_and_as_json(run, command):
     code, out, _ = run(command, "--json")
     assert code == 0
     assert json.loads(out)
+
+
+def test_methods_marks_those_that_a_sweep_without_flags_runs(run):
+    listed = json.loads(run("methods", "--json")[1])
+    default = {one["name"] for one in listed if one["default"]}
+    command = cli.parse(["run"])
+    plan = sweep.plan(command.sweep, command.train.activation)
+    swept = {*plan.steps}.union(*plan.methods.values(), *plan.stages.values())
+    assert default == swept
+    assert {"ibp-linf", "apgd100-ce-l2", "fab10-targeted-linf", "gradient-step"} <= default
+    assert "jsma-l0" not in default  # l1 and l0 are swept when --norm asks for them
 
 
 def test_a_finished_run_says_that_nothing_is_left(run, finished):
@@ -766,6 +920,7 @@ def test_train_then_sweep_then_report_is_a_run(run, small_npz):
     assert json.loads((pathlib.Path("r") / "run.json").read_text())["sweep"]["eps"] == [0.05]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("undrawn")
 def test_the_commands_on_a_page_make_its_numbers_again(run, small_npz, monkeypatch):
     import shlex

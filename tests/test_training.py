@@ -314,6 +314,16 @@ def test_a_checkpoint_of_other_settings_is_refused(parts, tmp_path):
         training.train(dataclasses.replace(SMALL, learning_rate=1e-3), *parts, checkpoint_path=path)
 
 
+@pytest.mark.parametrize("which", [0, 1], ids=["training", "validation"])
+def test_a_checkpoint_of_the_same_images_with_other_labels_is_refused(parts, tmp_path, which):
+    path = tmp_path / "state.safetensors"
+    training.train(SMALL, *parts, checkpoint_path=path)
+    other = list(parts)
+    other[which] = dataclasses.replace(parts[which], labels=parts[which].labels[::-1])
+    with pytest.raises(InputError, match="other images or labels; use another --out"):
+        training.train(SMALL, *other, checkpoint_path=path)
+
+
 # --- a real process, killed ---------------------------------------------------------------------
 
 # A terminal's Ctrl-C is SIGINT, a scheduler's notice SIGTERM; SIGKILL leaves no time for anything.

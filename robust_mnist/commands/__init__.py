@@ -29,6 +29,19 @@ _HANDLERS = {
 }
 
 
+def with_run(kind: type, run: str) -> Any:
+    """What a command is with `--run` alone: flags that are left out are those of the run.
+
+    Returns:
+        The command; None where there is no run, of which the command itself says more, or where
+        the command knows no `--run`.
+
+    Raises:
+        InputError: The run is damaged.
+    """
+    return importlib.import_module(f"{__name__}._opening").with_run(kind, run)
+
+
 def run(command: Any) -> Result:
     """Carry out a command of `robust_mnist.config`.
 

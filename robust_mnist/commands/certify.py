@@ -11,16 +11,16 @@ import numpy as np
 
 from robust_mnist import checkpoint, config, data, sweep as sweeping
 from robust_mnist.certify import CURVES, SEARCHES
-from robust_mnist.commands._opening import open_run
+from robust_mnist.commands._opening import check_flags, placed, settings_on
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.commands.pipeline import Job
-from robust_mnist.config import CERTIFY, TrainSettings
+from robust_mnist.config import CERTIFY
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
 from robust_mnist.models import MLP, AbstractClassifier
-from robust_mnist.records import Exact, attack_seed
+from robust_mnist.records import Exact, RunFolder, attack_seed
 from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Tried
 
 
@@ -143,7 +143,11 @@ def _watched(
 
 def _of_run(command: config.Certify, budget: Budget | None) -> Result:
     assert command.run is not None
-    settings, folder = open_run(TrainSettings(), run=command.run, out=None, overwrite=False)
+    folder = RunFolder(Path(command.run))
+    place = placed(command.data)
+    settings, seed = settings_on(folder, place), attack_seed(folder.info())
+    held = {"data": settings.data, "activation": settings.activation, "attack_seed": seed}
+    check_flags(folder, held, vars(command) | {"data": place})
     methods = _methods(command, settings.activation)
     job = Job(settings, folder, command.output)
     networks = job.train()
@@ -153,7 +157,7 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
         if budget is not None:
             _check_search(models[seed])
     plan = Plan({command.norm: ()}, (), {command.norm: (0.0, command.eps)})
-    task = sweeping.Task(folder, job.split.test, plan, attack_seed(folder.info()), job.about)
+    task = sweeping.Task(folder, job.split.test, plan, seed, job.about)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
     tried: list[Tried] = []
     work = sweeping.settle_run(task, models, command.norm, methods, command.eps, budget=budget)

@@ -31,16 +31,18 @@ def methods(command: config.Methods) -> Result:
     del command
     from robust_mnist.attacks import ATTACKS, AbstractAttack
     from robust_mnist.certify import CERTIFIERS, AbstractCertifier
-    from robust_mnist.sweep import norm_of
+    from robust_mnist.sweep import norm_of, plan
 
+    default = plan(config.SweepSettings(), config.TrainSettings().activation)
+    parts = [default.steps, *default.methods.values(), *default.stages.values()]
+    run = {name for part in parts for name in part}
     registered: dict[str, AbstractAttack | AbstractCertifier] = {**ATTACKS, **CERTIFIERS}
     listed = [
         {
             "name": name,
             "norm": norm_of(name) or "",
             "kind": "certifier" if name in CERTIFIERS else "attack",
-            "default": name
-            in {m for ms in config.METHODS.values() for m in ms} | {*config.STEP_METHODS},
+            "default": name in run,
             "about": method.about,
         }
         for name, method in registered.items()

@@ -1,5 +1,6 @@
 """The page of one run, or of several side by side."""
 
+import shlex
 from pathlib import Path
 
 from robust_mnist import config, report as reports
@@ -25,8 +26,6 @@ def report(command: config.Report) -> Result:
         if places.count(place) > 1:
             raise InputError(f"{name} is named twice; name each run once")
     default = folders[0].report if len(folders) == 1 else Path("runs/comparison.html")
-    if command.out:
-        _check_out(Path(command.out), overwrite=command.overwrite)
     return write(
         folders,
         Path(command.out) if command.out else default,
@@ -61,27 +60,30 @@ def refresh(folder: RunFolder, command: config.Run) -> Result:
     return made
 
 
-def _check_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse to replace anything but a page of ours.
+def _check_out(folders: list[RunFolder], out: Path, *, overwrite: bool) -> None:
+    """Refuse to replace anything but an earlier page of the same runs.
 
     Raises:
-        InputError: There is a folder, or a file that this program did not write.
+        InputError: There is a folder, another file, or the page of other runs.
     """
     above = next(path for path in out.absolute().parents if path.exists())
     if not above.is_dir():
         raise InputError(f"--out must lie in a folder, got {out}, and {above.name} is a file")
     if out.is_dir():
         raise InputError(f"--out names the page to write, got the folder {out}")
-    if out.is_file() and not overwrite:
-        head = out.read_bytes()[:1000]
-        if b'<meta name="generator" content="robust_mnist"' not in head:
-            raise InputError(f"{out} exists and is no page of ours; choose another --out")
+    if out.is_file() and not overwrite and not reports.is_page_of(out, folders):
+        names = shlex.join(str(folder.path) for folder in folders)
+        raise InputError(
+            f"{out} exists and is no page of {names}; choose another --out, "
+            "or replace it with robust-mnist report --overwrite"
+        )
 
 
 def write(
     folders: list[RunFolder], out: Path, *, publish: bool, overwrite: bool, console: Console
 ) -> Result:
     """Build the page at `out`, and publish the runs if asked to."""
+    _check_out(folders, out, overwrite=overwrite)
     for folder in folders if publish and not overwrite else []:
         reports.check_owner(folder, REPORTS)
     reports.build(folders, out, console=console)

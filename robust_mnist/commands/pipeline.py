@@ -9,6 +9,7 @@ import datetime as dt
 import functools
 import shlex
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_mnist import (
@@ -20,7 +21,13 @@ from robust_mnist import (
     sweep as sweeping,
     training,
 )
-from robust_mnist.commands._opening import check_attack_seed, check_data, open_run, settle_sweep
+from robust_mnist.commands._opening import (
+    check_attack_seed,
+    check_data,
+    check_sweep,
+    open_run,
+    settings_of,
+)
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result
 from robust_mnist.commands._watch import Watch, outcome
@@ -39,9 +46,9 @@ if TYPE_CHECKING:
 def run(command: config.Run) -> Result:
     """Train if needed, sweep, and write the report."""
     job = Job.of(command)
-    overwrite = command.overwrite
-    named = command.run is not None
-    settings = command.sweep if overwrite else settle_sweep(job.folder, command.sweep, named=named)
+    settings, overwrite = command.sweep, command.overwrite
+    if not overwrite:
+        check_sweep(job.folder, settings)
     sweeping.plan(settings, job.settings.activation)  # wrong names fail before any work
     if not overwrite:
         check_attack_seed(job.folder, settings)
@@ -66,7 +73,8 @@ def train(command: config.Train) -> Result:
 
 def sweep(command: config.Sweep) -> Result:
     """Add methods and radii to a run."""
-    settings, folder = open_run(TrainSettings(), run=command.run, out=None, overwrite=False)
+    folder = RunFolder(Path(command.run))
+    settings = settings_of(folder)
     job = Job(settings, folder, command.output)
     sweeping.plan(command.sweep, settings.activation)
     check_attack_seed(folder, command.sweep)

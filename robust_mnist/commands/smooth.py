@@ -1,5 +1,6 @@
 """Certify the smoothed versions of a run's networks."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,20 +9,20 @@ import numpy as np
 from robust_mnist import config, sweep as sweeping
 from robust_mnist.certify import Gaussian
 from robust_mnist.clock import stopwatch
-from robust_mnist.commands._opening import open_run
+from robust_mnist.commands._opening import settings_of
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.commands.certify import check_network
 from robust_mnist.commands.pipeline import Job
-from robust_mnist.config import EPS, TrainSettings
+from robust_mnist.config import EPS
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
-from robust_mnist.records import Row, Smoothed, attack_seed, table
+from robust_mnist.records import Row, RunFolder, Smoothed, attack_seed, table
 
 
 def smooth(command: config.Smooth) -> Result:
     """Draw noisy copies of some test images, and say how far their majority cannot be changed."""
-    settings, folder = open_run(TrainSettings(), run=command.run, out=None, overwrite=False)
-    job = Job(settings, folder, command.output)
+    folder = RunFolder(Path(command.run))
+    job = Job(settings_of(folder), folder, command.output)
     part = _spread(job.split.test, command.images)
     models = {
         seed: check_network(network, str(folder.model(seed)), job.split.test)

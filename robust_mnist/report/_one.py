@@ -10,6 +10,7 @@ from robust_mnist.report import (
     _closed,
     _commands,
     _facts,
+    _owner,
     _page,
     _readings,
     _trust,
@@ -32,6 +33,7 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
     return _page.render(
         "run.html",
         title=records.name,
+        runs_identity=_owner.identity([records]),
         records=records,
         created=str(records.info.get("created", "")).replace("T", " ").replace("+00:00", " UTC"),
         data=records.info["data"],

@@ -116,4 +116,6 @@ def _with_defaults(part: str, info: dict[str, Any]) -> object:
     if part == "data" and held is not None:
         # The hash is what counts; the same data can come from elsewhere.
         return [held.get(name) for name in ("name", "sha256", "train", "valid", "test")]
+    if part == "settings" and held is not None:
+        held = {name: value for name, value in held.items() if name != "data"}  # told by the hash
     return held if kind is None or held is None else config.restore(kind, held)

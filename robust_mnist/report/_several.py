@@ -8,7 +8,7 @@ import numpy as np
 from robust_mnist import figures
 from robust_mnist.errors import InputError
 from robust_mnist.records import Records
-from robust_mnist.report import _facts, _page, _readings
+from robust_mnist.report import _facts, _owner, _page, _readings
 
 
 def check(runs: Sequence[Records]) -> None:
@@ -61,6 +61,7 @@ def page(runs: Sequence[Records], drawings: dict[str, str | None]) -> str:
         "comparison.html",
         title=" and ".join(names),
         names=names,
+        runs_identity=_owner.identity(runs),
         data=runs[0].info["data"],
         runs=[_summary(name, records) for name, records in zip(names, runs, strict=True)],
         plates=[
