@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import grey_images, network, predicted
+from problems import case, grey_images, network, predicted
 
 from robust_mnist.attacks import (
     APGD,
@@ -136,8 +136,15 @@ def apgd_again(gradient, value, is_wrong, start, x, eps, norm):
     return best if wrong is None else wrong
 
 
-@pytest.mark.parametrize(("ball", "eps"), [(Linf(), 0.02), (L2(), 0.15)], ids=["linf", "l2"])
-@pytest.mark.parametrize("loss", [CrossEntropy(), DLR()], ids=["ce", "dlr"])
+@pytest.mark.parametrize(
+    ("ball", "eps", "loss"),
+    [
+        case(Linf(), 0.02, DLR(), name="linf-dlr"),
+        case(L2(), 0.15, CrossEntropy(), name="l2-ce"),
+        case(Linf(), 0.02, CrossEntropy(), name="linf-ce", long=True),
+        case(L2(), 0.15, DLR(), name="l2-dlr", long=True),
+    ],
+)
 def test_apgd_takes_the_very_steps_of_its_rules(ball, eps, loss, getkey):
     with jax.enable_x64(True):
         wide = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)

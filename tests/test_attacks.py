@@ -53,7 +53,10 @@ SEARCHES = BALL_ATTACKS | {
     name: a for name, a in ATTACKS.items() if isinstance(a, AbstractMinimalAttack)
 }
 # What has more steps than another entry that is otherwise the same, or takes seconds for an image.
-LONG = ("boundary", "hopskipjump", "square5000", "fab10-", "fab30", "linear-region100-l2")
+LONG = (
+    "boundary", "hopskipjump", "square5000", "fab10-", "fab30", "linear-region100-l2",
+    "apgd100-dlr-l2", "apgd100-targeted-l1", "pgd20-targeted-l2",
+)  # fmt: skip
 
 
 def cases(names, key=lambda name: name):
@@ -440,8 +443,10 @@ def affine_problem(attack, classes):
         Dense(jnp.eye(32), jnp.zeros(32)),
         Dense(jnp.eye(10, 32) / small, bias),
     )
-    tree = jax.tree.structure(MLP((64, 32, 32, 10), key=key))
-    model, labels = jax.tree.unflatten(tree, jax.tree.leaves(layers)), predicted(affine, images)
+    # A type that is weak would make it another program.
+    leaves = [jnp.array(leaf, jnp.float32) for leaf in jax.tree.leaves(layers)]
+    model = jax.tree.unflatten(jax.tree.structure(MLP((64, 32, 32, 10), key=key)), leaves)
+    labels = predicted(affine, images)
     pairs = zip(to_float(images), labels, strict=True)
     exact = np.array([exact_radius(attack.ball.name, affine, x, y) for x, y in pairs])
     return (model, images, labels), exact

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import grey_images, network, predicted
+from problems import case, grey_images, network, predicted
 
 from robust_mnist.attacks import ATTACKS, Boundary, HopSkipJump, _decision
 from robust_mnist.models import AbstractClassifier
@@ -80,8 +80,11 @@ def test_they_cost_the_classes_they_ask_for_and_no_gradient(problem):
 
 @pytest.mark.parametrize(
     "attack",
-    [HopSkipJump(Linf(), steps=3), HopSkipJump(L2(), steps=3), Boundary(steps=300)],
-    ids=["hopskipjump-linf", "hopskipjump-l2", "boundary"],
+    [
+        case(HopSkipJump(Linf(), steps=3), name="hopskipjump-linf"),
+        case(HopSkipJump(L2(), steps=3), name="hopskipjump-l2", long=True),
+        case(Boundary(steps=300), name="boundary", long=True),
+    ],
 )
 def test_a_model_that_tells_its_class_alone_is_attacked_as_well(attack, problem, getkey):
     model, images, labels = problem

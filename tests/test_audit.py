@@ -50,6 +50,7 @@ def verdict(name, evidence):
     return CHECKS[name](evidence).verdict
 
 
+@pytest.mark.long
 def test_every_check_passes_a_sound_sweep_and_explains_itself(evidence):
     told = []
     findings = audit(evidence, told.append)

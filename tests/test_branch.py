@@ -86,9 +86,7 @@ def test_no_slopes_lift_a_bound_above_the_network_in_any_domain(activation, norm
     assert tightest > -100  # they say something
 
 
-@pytest.mark.parametrize(
-    "activation", [case(name, long=name not in {"relu", "tanh"}) for name in CURVES]
-)
+@pytest.mark.parametrize("activation", [case(name, long=name != "tanh") for name in CURVES])
 def test_the_search_and_the_proof_agree_on_the_bound(activation, getkey):
     model, ball, x, y, other, eps, low, high, size, row, offset = problem(getkey, activation)
     asked = _Problem(model, ball, row, offset, x, eps)
@@ -110,7 +108,9 @@ def test_the_search_and_the_proof_agree_on_the_bound(activation, getkey):
     assert jnp.all(jnp.isfinite(first))
 
 
-@pytest.mark.parametrize("activation", ["tanh", case("relu", long=True)])
+@pytest.mark.parametrize(
+    "activation", ["tanh", case("relu", long=True), case("softplus", long=True)]
+)
 def test_the_ascent_is_the_slope_of_the_bound(activation, getkey):
     """Against differences in float64; the bound has kinks, so most directions have to agree."""
     model, ball, x, y, other, eps, low, high, _, row, offset = problem(getkey, activation)
@@ -155,6 +155,7 @@ def decide(model, images, labels, eps, norm="linf", **budget):
     return work
 
 
+@pytest.mark.long
 def test_verdicts_are_those_of_integer_programming(getkey):
     model = network(getkey(), sizes=(6, 8, 8, 3), activation="relu")
     images = grey_images(getkey(), 10, pixels=6)

@@ -42,6 +42,7 @@ def test_a_network_is_closed_kept_and_verified(run, closed, small_npz):
     assert told["proven"] == told["certificates"] == found["certified"]
 
 
+@pytest.mark.long
 def test_what_is_left_open_is_named_with_its_bounds(run, small_npz, tmp_path):  # noqa: ARG001
     rng = np.random.default_rng(0)
     shapes = {"layers.0": (40, 784), "layers.1": (40, 40), "layers.2": (10, 40)}

@@ -54,6 +54,7 @@ def trained():
     return settings, training.train(settings, part, part), part
 
 
+@pytest.mark.long
 def test_trained_networks_stay_1_lipschitz_and_learn(trained):
     settings, found, _ = trained
     (start,) = jax.tree.leaves(

@@ -253,6 +253,7 @@ def few(monkeypatch):
     ])  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few")
 def test_our_own_process_attacks_and_the_missing_side_is_named(run, tmp_path, monkeypatch):
     # Found before the true one in every process, and not to be imported.

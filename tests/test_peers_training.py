@@ -103,6 +103,7 @@ def test_the_command_repeats_the_measurement_and_holds_no_folder():
 # --- processes
 
 
+@pytest.mark.long
 def test_our_own_process_trains_and_the_missing_peer_is_named(tmp_path, monkeypatch):
     # Found before the true one in every process, and not to be imported.
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no\\ntorch: /a/b/c.so')\n")

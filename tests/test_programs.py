@@ -50,6 +50,7 @@ def test_a_second_run_compiles_nothing(run, tmp_path):
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+@pytest.mark.long
 def test_the_cache_can_be_turned_off_or_put_elsewhere(run, tmp_path):
     assert run("off", JAX_ENABLE_COMPILATION_CACHE="false") == {"code": 0, "hits": 0, "misses": 0}
     assert not list((tmp_path / "cache").rglob("*-cache"))

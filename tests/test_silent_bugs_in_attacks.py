@@ -116,7 +116,10 @@ def size_of(name, x, points):
 # Of two that go the same way through the images, one is of every run.
 @pytest.mark.parametrize(
     "name",
-    [case(name, long=name in {"bim", "noise", "ead", "apgd-l1", "fab"}) for name in SEARCHES],
+    [
+        case(name, long=name in {"bim", "noise", "ead", "apgd-l1", "fab", "targeted"})
+        for name in SEARCHES
+    ],
 )
 def test_a_wrong_image_that_was_seen_is_not_forgotten(name, watched):
     """3: Foolbox, torchattacks, ART and deepmind return their last iterate."""

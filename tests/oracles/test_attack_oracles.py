@@ -1,4 +1,10 @@
-"""Attacks against what is known for certain: closed forms, exhaustive search, and their union."""
+"""Attacks against what is known for certain: closed forms, exhaustive search, and their union.
+
+ROBUST_MNIST_NETWORKS names a folder of trained networks, of which a few tests ask.
+"""
+
+import os
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -20,6 +26,7 @@ from robust_mnist.sweep import Aim, Bounds, break_batch, method_key, run_stage
 
 
 pytestmark = pytest.mark.long
+VARIABLE = "ROBUST_MNIST_NETWORKS"
 KEY = jax.random.key(0)
 SEARCHES = [name for name, a in ATTACKS.items() if not isinstance(a, AbstractStepAttack)]
 BALL = [name for name in SEARCHES if isinstance(ATTACKS[name], AbstractBallAttack)]
@@ -157,6 +164,38 @@ def thorough(model, part, norm, methods, largest):
 
 
 # --- trained networks: the preset against the union of four attacks that run everywhere
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test that asks for a `network` once for each file in the folder."""
+    if "network" not in metafunc.fixturenames:
+        return
+    folder = os.environ.get(VARIABLE)
+    files = sorted(Path(folder).glob("*.npz")) if folder else []
+    if files:
+        metafunc.parametrize("network", files, indirect=True, ids=lambda path: path.stem)
+        return
+    why = f"{VARIABLE}={folder} holds no networks" if folder else f"{VARIABLE} names no folder"
+    missing = pytest.param(None, marks=pytest.mark.skip(reason=why), id="missing")
+    metafunc.parametrize("network", [missing], indirect=True)
+
+
+@pytest.fixture
+def network(request):
+    """One of the trained networks."""
+    from benchmarks.peers_attacks import networks
+
+    return networks.read(request.param)
+
+
+@pytest.fixture(scope="session")
+def first_images():
+    """The first 1,000 test images of MNIST."""
+    import numpy as np
+
+    from robust_mnist import data
+
+    return data.split(data.load("mnist"), "lab").test.take(np.arange(1000))
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
