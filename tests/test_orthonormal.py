@@ -69,7 +69,6 @@ def test_trained_networks_stay_1_lipschitz_and_learn(trained):
     assert found.history[-1]["train_cross_entropy"] < 2.2
 
 
-@pytest.mark.long
 def test_a_saved_network_is_the_trained_one_bit_by_bit(trained, tmp_path):
     settings, found, _ = trained
     about = dataclasses.asdict(settings)
