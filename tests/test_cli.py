@@ -470,6 +470,7 @@ def test_data_are_known_by_their_content_and_found_from_any_folder(
         assert str(tmp_path) not in file.read_text(), file.name
 
     shutil.move(tmp_path / "ok.npz", "moved.npz")  # and the run is told where they are now
+    assert "train --run ../r --data PATH" in complaint(run("sweep", "--run", "../r", "--quiet"))
     assert run("train", "--run", "../r", "--data", "moved.npz", "--quiet")[0] == 0
     assert run("train", "--run", "../r", "--quiet")[0] == 0
     with np.load("moved.npz") as stored:

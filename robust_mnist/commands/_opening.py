@@ -118,6 +118,21 @@ def check_attack_seed(folder: RunFolder, given: SweepSettings) -> None:
         )
 
 
+def check_place(folder: RunFolder, settings: TrainSettings) -> None:
+    """Refuse a run whose data have gone from where it found them, and say how it finds them again.
+
+    Raises:
+        InputError: They have.
+    """
+    if folder.exists and settings.data == settings_of(folder).data:
+        gone = [n for n in settings.data if n not in DATASETS and not Path(n).exists()]
+        if gone:
+            raise InputError(
+                f"{folder.path} was made from {' and '.join(gone)}, where nothing is now; "
+                f"say where the data are with `robust-mnist train --run {folder.path} --data PATH`"
+            )
+
+
 def check_data(folder: RunFolder, settings: TrainSettings, dataset: Dataset) -> None:
     """Refuse data that are not those of a run.
 

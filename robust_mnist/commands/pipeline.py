@@ -24,6 +24,7 @@ from robust_mnist import (
 from robust_mnist.commands._opening import (
     check_attack_seed,
     check_data,
+    check_place,
     check_sweep,
     open_run,
     settings_of,
@@ -106,6 +107,7 @@ class Job:
         self.worked = False  # whether anything was left to do
         # Names are checked before data are read, and data before a folder is touched.
         training.check(settings)
+        check_place(folder, settings)
         self.dataset = data.load(settings.data, quiet=output.quiet)
         self.split = data.split(self.dataset, settings.split)
         interrupts.check()
