@@ -7,6 +7,7 @@ settings object that exists is valid as far as can be known without data.
 import contextlib
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
@@ -107,7 +108,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def _list(
-    name: str, kind: type[Any], takes: str, choices: tuple[str, ...] = ()
+    name: str, kind: Callable[[str], Any], takes: str, choices: tuple[str, ...] = ()
 ) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
     """Values parted by commas, by spaces, or both: `0,.01,.02` or `0 .01 .02`."""
 
@@ -119,11 +120,12 @@ def _list(
 
     def one(text: str) -> Any:
         if not choices or text in choices:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, ZeroDivisionError):
                 return kind(text)
         raise InputError(f"--{name} takes {takes}, got {text!r}{closest(text, choices)}")
 
-    entry = f"{{{','.join(choices)}}}" if choices else kind.__name__.upper()
+    kinds: dict[Any, str] = {int: "INT", str: "STR"}
+    entry = f"{{{','.join(choices)}}}" if choices else kinds.get(kind, "FLOAT")
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs="*",
         metavar=f"{entry},...",
@@ -131,6 +133,12 @@ def _list(
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda value: [",".join(map(typed, value))],
     )
+
+
+def _quotient(text: str) -> float:
+    """A number, or a quotient of two: the grey levels of `8/255` are how many people think."""
+    above, line, below = text.partition("/")
+    return float(above) / float(below) if line else float(above)
 
 
 def _require(condition: bool, rule: str, value: object) -> None:
@@ -195,7 +203,7 @@ _FOLDER = tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")
 _SEVERAL = tyro.conf.arg(help_behavior_hint="")
 # Lists take commas and spaces, but for paths, whose names may hold commas.
 _SIZES = _list("sizes", int, "whole numbers parted by commas")
-_EPS = _list("eps", float, "numbers parted by commas")
+_EPS = _list("eps", _quotient, "numbers such as 0.03 or 8/255, parted by commas")
 _METHODS = _list("methods", str, "names parted by commas")
 _NORMS = _list("norm", str, " or ".join(get_args(Norm)), get_args(Norm))
 
@@ -415,7 +423,7 @@ class Certify:
         _require_names(self)
         one = (self.run is None) != (self.model is None)
         given = f"--run {self.run} and --model {self.model}" if self.run else "neither"
-        _require(one, "certify takes either --run or --model", given)
+        _require(one, f"{type(self).__name__.lower()} takes either --run or --model", given)
         valid = math.isfinite(self.eps) and self.eps > 0
         _require(valid, "--eps must be finite and above 0", self.eps)
         in_range = 0 <= self.attack_seed < 2**31

@@ -47,6 +47,18 @@ def test_a_run_is_certified_and_keeps_what_was_found(run, finished, small_npz, t
     assert out.startswith("linf 0.004: ") or found["open"]
 
 
+def test_a_run_is_attacked_with_the_seed_of_its_other_results(run, finished, tmp_path, monkeypatch):
+    from robust_mnist import sweep
+
+    shutil.copytree(finished, tmp_path / "mine")
+    RunFolder(tmp_path / "mine").update({"attack_seed": 5})
+    taken, real = [], sweep.Task
+    monkeypatch.setattr(sweep, "Task", lambda *args: taken.append(args) or real(*args))
+    words = ["--eps", "0.004", "--methods", "ibp-linf", "--quiet"]
+    assert run("certify", "--run", "mine", *words)[0] == 0
+    assert [seed for _, _, _, seed, _ in taken] == [5]
+
+
 def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz, tmp_path):
     words = ["certify", "--model", "net.npz", "--data", small_npz, "--eps", "0.02", "--quiet"]
     code, out, _ = run(*words, "--json")

@@ -92,6 +92,7 @@ def test_a_mistake_in_flags_is_one_line_and_exit_code_2(run, words, said):
         (["--methods", "fgsm-linf, pgd40-linf,", "ibp-linf"], "methods",
          ("fgsm-linf", "pgd40-linf", "ibp-linf")),
         (["--norm", "l2", "--eps", "0,.1", ".2"], "eps", (0, 0.1, 0.2)),
+        (["--eps", "0,2/255"], "eps", (0, 2 / 255)),
     ],
 )  # fmt: skip
 def test_every_list_of_names_or_numbers_takes_commas_and_spaces(words, field, values):
@@ -109,6 +110,7 @@ def test_the_methods_of_certify_take_commas_as_well():
         (["--norm", "linf,l3"], "--norm takes linf or l2 or l1 or l0, got 'l3'"),
         (["--norm", ","], "--norm needs a value, got ','"),
         (["--methods", ""], "--methods needs a value, got ''"),
+        (["--eps", "1/0"], "--eps takes numbers such as 0.03 or 8/255, .*, got '1/0'"),
         (["--sizes", "784,x,10"], "--sizes takes whole numbers parted by commas, got 'x'"),
         (["--data", "mnist", "kmnist"], "mnist kmnist: the name of a dataset stands alone"),
         (["--data", "a.csv,b.csv"], "unknown dataset 'a.csv,b.csv'.*; part two files by a space"),
@@ -135,6 +137,7 @@ def test_a_mistake_in_a_list_names_the_entry(run, words, said):
         ("train --epoch 3", "train has no flag --epoch; did you mean '--epochs'?"),
         ("data --foo", "data has no flag --foo; robust-mnist data --help lists what there is"),
         ("certify", "certify takes either --run or --model, got neither"),
+        ("close --eps .01", "close takes either --run or --model, got neither"),
         (
             "close --model x --budget ten",
             "a time is written as 90s, 10min or 2h, got 'ten'",
@@ -837,6 +840,9 @@ def test_an_interrupted_run_says_where_it_continues_and_what_comes_next(
     code, _, err = run(*words)
     assert code == interrupts.EXIT_CODE
     assert err.splitlines()[-1].endswith("the same command continues")
+    assert "r is not trained to its end; robust-mnist train --run r" in complaint(
+        run("report", "r")
+    )
     monkeypatch.setattr(training, "Trained", real)
     code, out, err = run("sweep", "--run", "r", "--methods", "gradient-step")
     assert code == 0, err

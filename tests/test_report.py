@@ -207,6 +207,18 @@ def test_every_accuracy_is_in_the_table_with_its_interval(page, run):
         assert column in page.text
 
 
+def test_what_certify_or_close_proved_is_not_ascribed_to_the_one_certifier_of_the_sweep(run):
+    from robust_mnist.report import _readings
+
+    records = run.load()
+    rows = records.rows.copy()
+    proven = rows["kind"].eq("certified") & rows["norm"].eq("linf")
+    rows.loc[proven & rows["method"].eq("all") & rows["eps"].eq(rows["eps"].max()), "correct"] += 1
+    last = lambda rows: _readings.tables(dataclasses.replace(records, rows=rows))[0].methods[-2:]
+    assert last(records.rows)[-1] == "certified by ibp-linf"
+    assert last(rows) == ["ibp-linf", "certified"]
+
+
 def test_the_trust_panel_shows_every_finding_with_a_mark_beside_the_color(page, run):
     for finding in run.info()["audit"]:
         assert finding["title"] in page.text

@@ -280,6 +280,7 @@ def test_time_and_domains_are_shown_where_a_radius_was_closed(closed):
     assert [quantiles for _, quantiles in second.per_image] == ["10 / 19 / 2,000", "1 / 1.9 / 200"]
     page = page_of(records)
     check_standing_alone(page)
+    assert "robust-mnist close --run runs/known --norm linf --eps 0.03" in page.text
     assert "Linf 0.03 0 50 30 19 0 exact 1,234 2.0 7.5 24.7 10 / 19 / 2,000" in page.text
     # The radius closed last is the one whose open images are listed.
     assert "pen at eps 0.03" in page.text

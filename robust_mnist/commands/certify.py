@@ -145,8 +145,8 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
     assert command.run is not None
     folder = RunFolder(Path(command.run))
     place = placed(command.data)
-    settings, seed = settings_on(folder, place), attack_seed(folder.info())
-    held = {"data": settings.data, "activation": settings.activation, "attack_seed": seed}
+    settings, draws = settings_on(folder, place), attack_seed(folder.info())
+    held = {"data": settings.data, "activation": settings.activation, "attack_seed": draws}
     check_flags(folder, held, vars(command) | {"data": place})
     methods = _methods(command, settings.activation)
     job = Job(settings, folder, command.output)
@@ -157,7 +157,7 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
         if budget is not None:
             _check_search(models[seed])
     plan = Plan({command.norm: ()}, (), {command.norm: (0.0, command.eps)})
-    task = sweeping.Task(folder, job.split.test, plan, seed, job.about)
+    task = sweeping.Task(folder, job.split.test, plan, draws, job.about)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
     tried: list[Tried] = []
     work = sweeping.settle_run(task, models, command.norm, methods, command.eps, budget=budget)

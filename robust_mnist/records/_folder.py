@@ -96,13 +96,18 @@ class RunFolder:
         files.write_text(self.path / "run.json", json.dumps(info, indent=2) + "\n")
 
     def check_whole(self) -> None:
-        """Refuse to draw a run whose results were made and are gone.
+        """Refuse to draw a run that is not trained to its end, or has lost results.
 
         Raises:
-            InputError: A file is missing that `run.json` tells of, or `run.json` is damaged.
+            InputError: It is not, a file is missing that `run.json` tells of, or that is damaged.
         """
         self.settings()
         info = self.info()
+        if "training" not in info:
+            raise InputError(
+                f"{self.path} is not trained to its end; robust-mnist train --run {self.path} "
+                "goes on with it"
+            )
         made = {
             "history.csv": "training", "rows.csv": "training",
             "radii.npz": "swept", "panels.npz": "looked",

@@ -6,6 +6,7 @@ import shlex
 from robust_mnist.config import EPS, SweepSettings, TrainSettings, flags, restore
 from robust_mnist.figures import NORMS, swept
 from robust_mnist.records import Records, attack_seed, scheduled
+from robust_mnist.report import _open_images
 
 
 def commands(records: Records, place: str) -> list[tuple[str, str]]:
@@ -27,6 +28,15 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
     found += [
         (f"{method}, accuracy by step", _line(["sweep", "--run", place, "--methods", method]))
         for method in _step_methods(records)
+    ]
+    entries = _open_images.entries(records)
+    radii = {(str(entry["norm"]), float(entry["eps"])): None for entry in entries}
+    found += [
+        (
+            f"branch and bound at eps {eps:g} ({NORMS[norm]})",
+            _line(["close", "--run", place, "--norm", norm, "--eps", f"{eps:g}"]),
+        )
+        for norm, eps in radii
     ]
     found.append(("this page and its figures", _line(["report", place])))
     return found

@@ -124,12 +124,18 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
     name = lambda method: method if ran[method] == every else f"{method} on {ran[method]:,}"
     columns = [(name(method), "attacked", method) for method in attacks]
     columns.append((MERGED["worst"], "worst", "all"))
-    if len(certifiers) > 1:
-        columns += [(method, "certified", method) for method in certifiers]
     if certifiers:
-        alone = f" by {certifiers[0]}" if len(certifiers) == 1 else ""
-        columns.append((f"{MERGED['certified']}{alone}", "certified", "all"))
+        alone = len(certifiers) == 1 and _proves_all(rows, certifiers[0])
+        columns += [(method, "certified", method) for method in certifiers if not alone]
+        by = f" by {certifiers[0]}" if alone else ""
+        columns.append((f"{MERGED['certified']}{by}", "certified", "all"))
     return columns
+
+
+def _proves_all(rows: pd.DataFrame, certifier: str) -> bool:
+    """Whether nothing that is certified is due to `certify` or `close`, which leave no rows."""
+    proven = rows[rows["kind"] == "certified"].pivot_table("correct", ["eps", "seed"], "method")
+    return bool((proven[certifier] == proven["all"]).all())
 
 
 def _cell(
