@@ -92,7 +92,8 @@ def test_a_model_that_tells_its_class_alone_is_attacked_as_well(attack, problem,
     run = jax.jit(lambda model: attack(model, x, y, key=key))
     soft, hard = run(model), run(Hard(model))
     assert jnp.argmax(model(soft)) != y
-    assert jnp.array_equal(soft, hard)
+    # Two programs may round a margin of 0 either way, and the last halving with it.
+    assert jnp.allclose(soft, hard, atol=1e-4)
 
 
 def test_without_any_wrong_image_the_answer_is_the_image(getkey):
