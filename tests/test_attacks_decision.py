@@ -88,12 +88,14 @@ def test_they_cost_the_classes_they_ask_for_and_no_gradient(problem):
 )
 def test_a_model_that_tells_its_class_alone_is_attacked_as_well(attack, problem, getkey):
     model, images, labels = problem
-    x, y, key = jnp.asarray(images[0], jnp.float32), jnp.asarray(int(labels[0])), getkey()
-    run = jax.jit(lambda model: attack(model, x, y, key=key))
-    soft, hard = run(model), run(Hard(model))
-    assert jnp.argmax(model(soft)) != y
-    # Two programs may round a margin of 0 either way, and the last halving with it.
-    assert jnp.allclose(soft, hard, atol=1e-4)
+    x, y = jnp.asarray(images[0], jnp.float32), jnp.asarray(int(labels[0]))
+    search = lambda model, key: attack(model, x, y, key=key)
+    run = jax.jit(jax.vmap(search, in_axes=(None, 0)))
+    keys = jax.random.split(getkey(), 8)
+    soft, hard = run(model, keys), run(Hard(model), keys)
+    assert jnp.all(jnp.argmax(jax.vmap(model)(soft), axis=1) != y)
+    # Two programs may round a margin of 0 either way, and all that follows is another search.
+    assert jnp.mean(jnp.all(soft == hard, axis=1)) >= 0.75
 
 
 def test_without_any_wrong_image_the_answer_is_the_image(getkey):
