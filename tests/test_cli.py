@@ -92,7 +92,7 @@ def test_a_mistake_in_flags_is_one_line_and_exit_code_2(run, words, said):
         (["--methods", "fgsm-linf, pgd40-linf,", "ibp-linf"], "methods",
          ("fgsm-linf", "pgd40-linf", "ibp-linf")),
         (["--norm", "l2", "--eps", "0,.1", ".2"], "eps", (0, 0.1, 0.2)),
-        (["--eps", "0,2/255"], "eps", (0, 2 / 255)),
+        (["--norm", "linf", "--eps", "0,2/255"], "eps", (0, 2 / 255)),
     ],
 )  # fmt: skip
 def test_every_list_of_names_or_numbers_takes_commas_and_spaces(words, field, values):
