@@ -435,7 +435,7 @@ def affine_problem(attack, classes):
     key, within = jax.random.key(7), jnp.arange(10) < classes
     weight = jnp.where(within[:, None], steepness * jax.random.normal(key, (10, 64)), 0.0)
     bias = jnp.where(within, 0.0, -1e3 * steepness)
-    grey = jax.random.randint(jax.random.fold_in(key, 1), (16, 64), -200, 456)
+    grey = jax.random.randint(jax.random.fold_in(key, 1), (12, 64), -200, 456)
     images = np.clip(np.asarray(grey), 0, 255).astype(np.uint8)  # most pixels at an end
     affine, small = Affine(weight, bias), 1e-5 / steepness
     layers = (
@@ -471,7 +471,7 @@ def test_an_affine_classifier_as_a_network_has_its_logits():
 def test_minimal_attacks_find_the_exact_radius(name, classes):
     problem, radius = affine_problem(ATTACKS[name], classes)
     found = break_batch(
-        ATTACKS[name], *problem, ids=np.arange(16), key=jax.random.key(0), chunk=CHUNK
+        ATTACKS[name], *problem, ids=np.arange(12), key=jax.random.key(0), chunk=CHUNK
     )
     assert np.min(found.size / radius) >= 1 - 1e-5
     if classes == 10 and name.startswith(ONE_CLASS):
@@ -486,10 +486,10 @@ def test_minimal_attacks_find_the_exact_radius(name, classes):
 def test_ball_attacks_break_from_the_exact_radius_on(name, classes):
     problem, radius = affine_problem(ATTACKS[name], classes)
     run = lambda eps: break_batch(
-        ATTACKS[name], *problem, ids=np.arange(16), eps=eps, key=jax.random.key(0), chunk=CHUNK
+        ATTACKS[name], *problem, ids=np.arange(12), eps=eps, key=jax.random.key(0), chunk=CHUNK
     )
     broken = np.isfinite(run(radius * (1 + EXCESS.get(name, 1e-4))).size)
-    assert np.mean(broken) >= (0.6 if classes == 10 and name.startswith(ONE_CLASS) else 1.0)
+    assert np.mean(broken) >= (0.75 if classes == 10 and name.startswith(ONE_CLASS) else 1.0)
     assert not np.isfinite(run(radius * (1 - 1e-4)).size).any()
 
 

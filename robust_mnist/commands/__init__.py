@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from robust_mnist import config
+from robust_mnist.commands._opening import with_run as with_run
 from robust_mnist.commands._result import Result as Result
 
 
@@ -27,19 +28,6 @@ _HANDLERS = {
     config.Accelerators: ("trends", "accelerators"),
     config.History: ("trends", "history"),
 }
-
-
-def with_run(kind: type, run: str) -> Any:
-    """What a command is with `--run` alone: flags that are left out are those of the run.
-
-    Returns:
-        The command; None where there is no run, of which the command itself says more, or where
-        the command knows no `--run`.
-
-    Raises:
-        InputError: The run is damaged.
-    """
-    return importlib.import_module(f"{__name__}._opening").with_run(kind, run)
 
 
 def run(command: Any) -> Result:
