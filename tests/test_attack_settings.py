@@ -150,15 +150,16 @@ def test_apgd_takes_the_very_steps_of_its_rules(ball, eps, loss, getkey):
         wide = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
         model, images = network(getkey()), grey_images(getkey(), 4)
         labels, model, attack = predicted(model, images), wide(model), APGD(ball, loss)
+        run = jax.jit(lambda x, y, key: attack(model, x, y, eps=jnp.asarray(eps), key=key))
+        value = jax.jit(lambda z, y: loss(model(z), y))
+        slope, answer = jax.jit(jax.grad(value)), jax.jit(lambda z: jnp.argmax(model(z)))
         for image, label in zip(images, labels, strict=True):
             x, y, key = jnp.asarray(image / 255.0), jnp.asarray(int(label), jnp.int32), getkey()
-            found = attack(model, x, y, eps=jnp.asarray(eps), key=key)
-            value = jax.jit(lambda z, y=y: loss(model(z), y))
-            slope = jax.jit(jax.grad(value))
+            found = run(x, y, key)
             again = apgd_again(
-                gradient=lambda z, f=slope: np.asarray(f(z)),
-                value=lambda z, f=value: float(f(z)),
-                is_wrong=lambda z, y=y: int(jnp.argmax(model(jnp.asarray(z)))) != int(y),
+                gradient=lambda z, y=y: np.asarray(slope(z, y)),
+                value=lambda z, y=y: float(value(z, y)),
+                is_wrong=lambda z, y=y: int(answer(z)) != int(y),
                 start=np.clip(np.asarray(x + eps * attack._draw(key, 64)), 0, 1),
                 x=np.asarray(x), eps=eps, norm=ball.name,
             )  # fmt: skip

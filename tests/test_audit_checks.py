@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array, Float
-from problems import Affine, Scaled, exact_radius, grey_images, predicted
+from problems import Affine, Scaled, case, exact_radius, grey_images, predicted
 
 from robust_mnist.attacks import ATTACKS, PGD
 from robust_mnist.audit import CHECKS, Evidence, audit
@@ -176,7 +176,7 @@ def blind(model, part, grid=(0.01, 0.05, 0.1), **fields):
         (Quantised, "G1-input-gradients"),
         (Quantised, "G5-grey-guessing"),
         (Quantised, "G7-black-box"),
-        (Killed, "G7-black-box"),
+        case(Killed, "G7-black-box", long=True),
         (Killed, "G20-planted"),
     ],
 )

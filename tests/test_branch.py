@@ -61,8 +61,8 @@ def test_no_slopes_lift_a_bound_above_the_network_in_any_domain(activation, norm
     model, ball, x, y, other, eps, low, high, size, _, _ = problem(getkey, activation, norm=norm)
     delta = jax.vmap(lambda k: ball.sample(k, x.size, eps))(jax.random.split(getkey(), 4000))
     images = jnp.clip(x[None] + delta, 0.0, 1.0)
-    margins = jax.vmap(lambda z: model(z)[y] - model(z)[other])(images)
-    inputs = jax.vmap(lambda z: inputs_of(model, z))(images)
+    margins = jax.jit(jax.vmap(lambda z: model(z)[y] - model(z)[other]))(images)
+    inputs = jax.jit(jax.vmap(lambda z: inputs_of(model, z)))(images)
     assert jnp.all((inputs >= low[None]) & (inputs <= high[None]))
     bound = jax.jit(
         lambda low, high, slope: proven(model, ball, x, y, other, eps, low, high, size, slope)
@@ -90,21 +90,18 @@ def test_no_slopes_lift_a_bound_above_the_network_in_any_domain(activation, norm
 def test_the_search_and_the_proof_agree_on_the_bound(activation, getkey):
     model, ball, x, y, other, eps, low, high, size, row, offset = problem(getkey, activation)
     asked = _Problem(model, ball, row, offset, x, eps)
-    slope = first_slopes(model, y, other, low, high)
+    search = jax.jit(lambda slope: asked.minimise(low, high, slope).bound)
+    proof = jax.jit(lambda c, slope: proven(model, ball, x, y, c, eps, low, high, size, slope))
+    begin = jax.jit(lambda c: first_slopes(model, y, c, low, high))
+    first = slope = begin(other)
     for _ in range(5):
-        mine = asked.minimise(low, high, slope).bound
-        theirs = proven(model, ball, x, y, other, eps, low, high, size, slope)
+        mine, theirs = search(slope), proof(other, slope)
         assert mine == pytest.approx(float(theirs), abs=2e-3)
         assert theirs <= mine + 1e-5
         slope = slope + 0.05 * jax.random.normal(getkey(), slope.shape)
-    first = first_slopes(model, y, other, low, high)
-    crown = CERTIFIERS["crown-linf"](model, x, y, eps=eps)
-    others = [
-        proven(model, ball, x, y, jnp.asarray(c, jnp.int32), eps, low, high, size,
-               first_slopes(model, y, jnp.asarray(c, jnp.int32), low, high))
-        for c in range(3) if c != int(y)
-    ]  # fmt: skip
-    assert min(map(float, others)) == pytest.approx(float(crown), abs=1e-4)
+    crown = jax.jit(lambda x: CERTIFIERS["crown-linf"](model, x, y, eps=eps))(x)
+    others = [jnp.asarray(c, jnp.int32) for c in range(3) if c != int(y)]
+    assert min(float(proof(c, begin(c))) for c in others) == pytest.approx(float(crown), abs=1e-4)
     assert jnp.all(jnp.isfinite(first))
 
 
@@ -118,17 +115,18 @@ def test_the_ascent_is_the_slope_of_the_bound(activation, getkey):
         wide = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
         asked = _Problem(wide(model), ball, *(wide(a) for a in (row, offset, x, eps)))
         low, high = wide(low), wide(high)
-        slope = first_slopes(wide(model), y, other, low, high)
+        slope = jax.jit(lambda: first_slopes(wide(model), y, other, low, high))()
         slope = slope + 0.02 * jax.random.normal(getkey(), slope.shape, jnp.float64)
-        value = lambda s: asked.minimise(low, high, s).bound
-        rise, margin = asked.ascent(slope, asked.minimise(low, high, slope))
+        minimise = jax.jit(lambda s: asked.minimise(low, high, s))
+        value = lambda s: minimise(s).bound
+        rise, margin = jax.jit(lambda s: asked.ascent(s, asked.minimise(low, high, s)))(slope)
         agree = 0
         for at in range(slope.size):
             step = 1e-7 * (jnp.arange(slope.size) == at).astype(slope.dtype)
             numeric = (value(slope + step) - value(slope - step)) / 2e-7
             agree += bool(jnp.abs(numeric - rise[at]) <= 1e-5 * (1 + jnp.abs(rise[at])))
         assert agree >= 0.9 * slope.size
-        image = asked.minimise(low, high, slope).image
+        image = minimise(slope).image
         logits = wide(model)(image)
         assert margin == pytest.approx(float(logits[y] - logits[other]), rel=1e-6)
 

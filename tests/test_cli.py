@@ -825,6 +825,7 @@ def test_a_finished_run_says_that_nothing_is_left(run, finished):
     assert run("run", "--run", finished, "--quiet")[2] == ""
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_interrupted_run_says_where_it_continues_and_what_comes_next(
     run, small_npz, monkeypatch
 ):
@@ -962,6 +963,7 @@ def test_the_commands_on_a_page_make_its_numbers_again(run, small_npz, monkeypat
     assert held[0].equals(held[1].loc[held[0].index])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_is_drawn_anew_after_more_was_swept_and_only_then(run, finished, tmp_path):
     import shutil
 

@@ -113,6 +113,7 @@ def test_a_file_about_something_else_is_refused(run, closed, foreign, small_npz)
     assert re.search("cannot be read: .*; put back a copy", complaint(run(*check)))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_remembers_what_was_closed(run, finished, small_npz, tmp_path):  # noqa: ARG001
     shutil.copytree(finished, tmp_path / "mine")
     code, out, err = run("close", "--run", "mine", "--eps", "0.004", "--quiet", "--json")

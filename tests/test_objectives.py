@@ -50,6 +50,7 @@ def trained(parts):
             calls.append(args)
             return program(*args)
 
+        training._jitted.cache_clear()  # as if it were the first in its process
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "advance", counted)
             found = training.train(dataclasses.replace(SETTINGS, objective=name), *parts)

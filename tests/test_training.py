@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from robust_mnist.config import TrainSettings
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
 from robust_mnist.models import MLP
+from robust_mnist.objectives import CrossEntropy
 
 
 SMALL = TrainSettings(sizes=(784, 8, 10), epochs=4, batch_size=50, record_every=2)
@@ -29,6 +31,14 @@ def parts():
     split = data.split(data.load("mnist"), "lab")
     cut = lambda part, count: Part(part.images[:count], part.labels[:count], part.ids[:count])
     return cut(split.train, 200), cut(split.valid, 100)
+
+
+@pytest.fixture
+def uncached():
+    """No program is known from before, and none that a test has tampered with is kept."""
+    training._jitted.cache_clear()
+    yield
+    training._jitted.cache_clear()
 
 
 def weights(model):
@@ -192,6 +202,7 @@ def test_shared_batches_give_the_first_network_the_batches_it_had_alone(parts):
     assert not np.allclose(weights(own[1])[0], weights(shared[1])[0], atol=1e-4)
 
 
+@pytest.mark.usefixtures("uncached")
 def test_the_steps_between_records_compile_once(parts, monkeypatch):
     traces = []
     advance = training.advance
@@ -208,14 +219,46 @@ def test_the_steps_between_records_compile_once(parts, monkeypatch):
     monkeypatch.setattr(training, "advance", counted)
     training.train(dataclasses.replace(SMALL, epochs=9), *parts)
     assert traces == [2, 1]  # four records of two epochs, one of the epoch left over
+    training.train(dataclasses.replace(SMALL, epochs=7, seed=5), *parts)
+    assert traces == [2, 1]  # known from before
 
 
+def test_programs_are_shared_only_where_nothing_they_hold_differs():
+    some = {"data": ("kmnist",), "split": "full", "epochs": 7, "record_every": 3, "seed": 5}
+    settings = TrainSettings(**some, seeds=2, sizes=(784, 10), decay=0.8, shared_batches=True)
+    kept = dataclasses.asdict(training._what_compiles(settings))
+    different = {
+        name for name, value in dataclasses.asdict(settings).items() if value != kept[name]
+    }
+    assert different == {*some, "seeds"}
+
+
+class Decaying(CrossEntropy):
+    strength: float
+
+    def penalty(self, model, *, step):
+        del step
+        return self.strength * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(model))
+
+
+def test_the_program_of_a_name_is_made_anew_for_another_objective(parts, monkeypatch):
+    trained = [training.train(SMALL, *parts).models[0]]
+    for strength in (0.1, 0.2):
+        monkeypatch.setitem(training.OBJECTIVES, "cross-entropy", Decaying(strength))
+        trained.append(training.train(SMALL, *parts).models[0])
+    monkeypatch.undo()
+    assert not any(same(a, b) for a, b in itertools.combinations(trained, 2))
+    assert same(training.train(SMALL, *parts).models[0], trained[0])
+
+
+@pytest.mark.usefixtures("uncached")
 @pytest.mark.parametrize(("tile", "rows"), [case(28, 56), case(64, 50, long=True)])
 def test_a_few_rows_that_fill_a_tile_change_nothing(tile, rows, parts, monkeypatch):
     # A batch of 50 as a GPU trains it, six times with the first image as well; fourteen would cost
     # more than they save.
     plain = training.train(SMALL, *parts)
     monkeypatch.setattr(training, "TILES", {jax.default_backend(): tile})
+    training._jitted.cache_clear()  # its program is the other one
     shapes = []
     loss = training._loss
     monkeypatch.setattr(training, "_loss", lambda *args: shapes.append(len(args[2])) or loss(*args))
@@ -242,6 +285,7 @@ def test_records_that_come_in_quick_succession_are_fetched_together(parts, monke
     assert all(same(a, b) for a, b in zip(trained.models, alone.models, strict=True))
 
 
+@pytest.mark.usefixtures("uncached")
 def test_no_more_records_are_fetched_together_than_there_is_room_for(parts, monkeypatch):
     monkeypatch.setattr(training, "PATIENCE", 1e9)
     monkeypatch.setattr(training, "TOGETHER", 2)
@@ -332,17 +376,29 @@ def test_a_checkpoint_of_the_same_images_with_other_labels_is_refused(parts, tmp
 # A terminal's Ctrl-C is SIGINT, a scheduler's notice SIGTERM; SIGKILL leaves no time for anything.
 COMMAND = [
     sys.executable, "-m", "robust_mnist", "train", "--quiet", "--resume",
-    "--epochs", "300", "--record-every", "4", "--batch-size", "1000", "--sizes", "784,16,10",
+    "--epochs", "300", "--record-every", "4", "--batch-size", "300", "--sizes", "784,16,10",
 ]  # fmt: skip
 
 
-def run_training(out, *, threads=None):
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    """A training of a second or two on three thousand images."""
+    mnist, path = data.load("mnist"), tmp_path_factory.mktemp("data") / "some.npz"
+    np.savez(
+        path,
+        x_train=mnist.train_images[:3300], y_train=mnist.train_labels[:3300],
+        x_test=mnist.test_images[:30], y_test=mnist.test_labels[:30],
+    )  # fmt: skip
+    return [*COMMAND, "--data", str(path)]
+
+
+def run_training(command, out, *, threads=None):
     environment = os.environ | ({"NPROC": str(threads)} if threads else {})
-    subprocess.run([*COMMAND, "--out", str(out)], check=True, env=environment, capture_output=True)
+    subprocess.run([*command, "--out", str(out)], check=True, env=environment, capture_output=True)
     return (out / "model" / "seed-0.safetensors").read_bytes()
 
 
-def interrupt_training(out, number, epoch, *, threads=None):
+def interrupt_training(command, out, number, epoch, *, threads=None):
     """Start a training, and end it at a random moment after a checkpoint of `epoch` or later.
 
     With `epoch` it has then written one itself: before that it may be no more than an interpreter
@@ -350,7 +406,7 @@ def interrupt_training(out, number, epoch, *, threads=None):
     """
     environment = os.environ | ({"NPROC": str(threads)} if threads else {})
     process = subprocess.Popen(
-        [*COMMAND, "--out", str(out)], env=environment, stderr=subprocess.PIPE, text=True
+        [*command, "--out", str(out)], env=environment, stderr=subprocess.PIPE, text=True
     )
     state = out / "checkpoint" / "state.safetensors"
     begun = checkpoint.about(state)["epoch"] if state.exists() else 0
@@ -369,36 +425,36 @@ def interrupt_training(out, number, epoch, *, threads=None):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(command, tmp_path_factory):
     """The weights of an undisturbed run, and the thread count at which runs repeat bit for bit.
 
     XLA on the CPU may differ from run to run with several threads (jax#39741). Then the comparison
     is made with one, where equality is required.
     """
     folder = tmp_path_factory.mktemp("reference")
-    first, second = run_training(folder / "a"), run_training(folder / "b")
+    first, second = (run_training(command, folder / name) for name in ("a", "b"))
     if first == second:
         return first, None
     logging.getLogger(__name__).warning("runs differ with all threads (jax#39741); using one")
-    first, second = (run_training(folder / name, threads=1) for name in ("c", "d"))
+    first, second = (run_training(command, folder / name, threads=1) for name in ("c", "d"))
     assert first == second, "two undisturbed runs with one thread must not differ"
     return first, 1
 
 
-def test_a_killed_training_resumes_to_the_same_weights(reference, tmp_path):
+def test_a_killed_training_resumes_to_the_same_weights(command, reference, tmp_path):
     """Stopped four times: before there is a checkpoint, then at three moments further on."""
     expected, threads = reference
     out, rng = tmp_path / "run", np.random.default_rng(time.time_ns())
     later = rng.permutation([signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
     signals, epochs = [signal.SIGKILL, *later], [0, *sorted(rng.integers(2, 90, 3))]
     for number, epoch in zip(signals, epochs, strict=True):
-        code, said = interrupt_training(out, number, epoch, threads=threads)
+        code, said = interrupt_training(command, out, number, epoch, threads=threads)
         assert "training" not in json.loads((out / "run.json").read_text()), "it ended too soon"
         if number != signal.SIGKILL:
             assert code == 130, said
             assert "stopped after epoch" in said
             assert "Traceback" not in said
-    assert run_training(out, threads=threads) == expected
+    assert run_training(command, out, threads=threads) == expected
     epochs = [int(line.split(",")[0]) for line in (out / "history.csv").read_text().split()[1:]]
     assert epochs == list(range(4, 301, 4))
     assert not (out / "checkpoint").exists()
