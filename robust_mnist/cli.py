@@ -135,7 +135,9 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
     except SystemExit as stop:
         if stop.code in (0, None):
             return None
-        raise InputError(_one_line(complaint.getvalue())) from None
+        raise InputError(
+            _one_line(complaint.getvalue()) + _meant(words, commands.get(words[0]))
+        ) from None
 
 
 # What stands alone, and how the flags begin by which tyro writes completions for a shell.
@@ -181,6 +183,17 @@ def _check_flags(words: Sequence[str], name: str, command: type, *, negated: boo
             raise _no_flag(flag, name, flags)
         if get_origin(flags[flag]) is tuple and word == flag and following.startswith("--"):
             raise InputError(f"{word} needs a value")
+
+
+def _meant(words: Sequence[str], command: type | None) -> str:
+    """A hint for who names a run without a flag, as it is done for `report`."""
+    if command is None or "--run" not in _flags(command):
+        return ""
+    for before, word in itertools.pairwise(words):
+        # A path would refuse words that are too long for a name.
+        if not before.startswith("--") and os.path.isfile(f"{word}/run.json"):  # noqa: PTH113
+            return f"; did you mean --run {word}?"
+    return ""
 
 
 def _flags(kind: type) -> dict[str, Any]:

@@ -879,6 +879,21 @@ def test_a_preset_leaves_universal_perturbations_that_later_sweeps_keep(run, fin
         assert np.isfinite(panels["universal/fooled"][-1])
 
 
+def test_a_run_that_is_named_without_its_flag_is_recognised(run, finished):
+    assert complaint(run("sweep", finished)).endswith(f"; did you mean --run {finished}?")
+    assert "did you mean" not in complaint(run("sweep", "--run", finished, "more"))
+    assert "did you mean" not in complaint(run("sweep", "nowhere"))
+
+
+def test_a_run_of_an_unknown_device_still_has_its_summary(run, finished, tmp_path):
+    about = json.loads((finished / "run.json").read_text()) | {"environment": {}}
+    shutil.copytree(finished, "r")
+    (tmp_path / "r" / "run.json").write_text(json.dumps(about))
+    code, out, _ = run("run", "--run", "r")
+    assert code == 0
+    assert "on a device unknown" in out
+
+
 def test_a_run_is_compared_with_others_only(run, finished):
     said = complaint(run("report", finished, f"{finished}/../{finished.name}"))
     assert "named twice" in said
