@@ -14,6 +14,7 @@ import json
 import operator
 import os
 import re
+import shlex
 import sys
 import textwrap
 import traceback
@@ -135,9 +136,10 @@ def _parse(words: Sequence[str], commands: Mapping[str, type], program: str) -> 
     except SystemExit as stop:
         if stop.code in (0, None):
             return None
-        raise InputError(
-            _one_line(complaint.getvalue()) + _meant(words, commands.get(words[0]))
-        ) from None
+        said = _one_line(complaint.getvalue())
+        if said.startswith("unknown words") or "--run" in said:
+            said += _meant(words, commands.get(words[0]))
+        raise InputError(said) from None
 
 
 # What stands alone, and how the flags begin by which tyro writes completions for a shell.
@@ -186,13 +188,15 @@ def _check_flags(words: Sequence[str], name: str, command: type, *, negated: boo
 
 
 def _meant(words: Sequence[str], command: type | None) -> str:
-    """A hint for who names a run without a flag, as it is done for `report`."""
-    if command is None or "--run" not in _flags(command):
+    """A hint for who names a run as `report` takes it, without `--run`."""
+    flags = {} if command is None else _flags(command)
+    if "--run" not in flags or any(word.partition("=")[0] == "--run" for word in words):
         return ""
     for before, word in itertools.pairwise(words):
         # A path would refuse words that are too long for a name.
-        if not before.startswith("--") and os.path.isfile(f"{word}/run.json"):  # noqa: PTH113
-            return f"; did you mean --run {word}?"
+        run = os.path.isfile(f"{word}/run.json")  # noqa: PTH113
+        if run and (not before.startswith("--") or flags.get(before) is bool):
+            return f"; did you mean --run {shlex.quote(word)}?"
     return ""
 
 

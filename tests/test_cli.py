@@ -880,9 +880,11 @@ def test_a_preset_leaves_universal_perturbations_that_later_sweeps_keep(run, fin
 
 
 def test_a_run_that_is_named_without_its_flag_is_recognised(run, finished):
-    assert complaint(run("sweep", finished)).endswith(f"; did you mean --run {finished}?")
-    assert "did you mean" not in complaint(run("sweep", "--run", finished, "more"))
-    assert "did you mean" not in complaint(run("sweep", "nowhere"))
+    for words in ([finished], ["--quiet", finished], [finished, "--eps", "0.1"]):
+        assert complaint(run("sweep", *words)).endswith(f"; did you mean --run {finished}?")
+    for words in (["--run", finished, "more"], ["--run", finished, finished], ["nowhere"]):
+        assert "did you mean" not in complaint(run("sweep", *words))
+    assert "did you mean" not in complaint(run("train", "--data", finished, "--epochs", "x"))
 
 
 def test_a_run_of_an_unknown_device_still_has_its_summary(run, finished, tmp_path):
@@ -891,7 +893,7 @@ def test_a_run_of_an_unknown_device_still_has_its_summary(run, finished, tmp_pat
     (tmp_path / "r" / "run.json").write_text(json.dumps(about))
     code, out, _ = run("run", "--run", "r")
     assert code == 0
-    assert "on a device unknown" in out
+    assert "on an unknown device" in out
 
 
 def test_a_run_is_compared_with_others_only(run, finished):

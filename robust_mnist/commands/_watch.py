@@ -61,7 +61,7 @@ def outcome(
     records = folder.load()
     rows, info = records.rows, records.info
     test = rows[(rows.kind == "training") & (rows.split == "test")].sort_values("seed")
-    device, training = info["environment"].get("device_kind", "a device unknown"), info["training"]
+    device, training = info["environment"].get("device_kind", "an unknown device"), info["training"]
     lines = [
         f"test accuracy: {_spread(test.accuracy.to_numpy())} on {test.images.iloc[0]} images",
         (

@@ -86,7 +86,8 @@ def _count(value: float | None) -> str:
 def device(records: Records) -> str:
     """The device that did the work."""
     environment = records.info.get("environment", {})
-    return " ".join(str(environment.get(name, "")) for name in ("platform", "device_kind")).strip()
+    names = [str(environment.get(name, "")) for name in ("platform", "device_kind")]
+    return " ".join(names).strip() or "an unknown device"
 
 
 def _text(value: Any) -> str:
