@@ -13,7 +13,7 @@ from test_report import Page, check_standing_alone
 from robust_mnist import statistics
 from robust_mnist.figures import FIGURES, thumbnail
 from robust_mnist.records import Sandwich
-from robust_mnist.report import _certificates, _closed, _one, _open_images
+from robust_mnist.report import _certificates, _closed, _commands, _one, _open_images
 
 
 GRID = synthetic.GRIDS["linf"]
@@ -281,6 +281,10 @@ def test_time_and_domains_are_shown_where_a_radius_was_closed(closed):
     page = page_of(records)
     check_standing_alone(page)
     assert "robust-mnist close --run runs/known --norm linf --eps 0.03" in page.text
+    other = [entry | {"eps": 8 / 255} for entry in records.info["closed"]]
+    exactly = dataclasses.replace(records, info=records.info | {"closed": other})
+    lines = dict(_commands.commands(exactly, "runs/known"))
+    assert lines["branch and bound at eps 0.0313725 (Linf)"].endswith(f"--eps {8 / 255!r}")
     assert "Linf 0.03 0 50 30 19 0 exact 1,234 2.0 7.5 24.7 10 / 19 / 2,000" in page.text
     # The radius closed last is the one whose open images are listed.
     assert "pen at eps 0.03" in page.text

@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 
-from robust_mnist.config import EPS, SweepSettings, TrainSettings, flags, restore
+from robust_mnist.config import EPS, SweepSettings, TrainSettings, flags, restore, typed
 from robust_mnist.figures import NORMS, swept
 from robust_mnist.records import Records, attack_seed, scheduled
 from robust_mnist.report import _open_images
@@ -34,7 +34,7 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
     found += [
         (
             f"branch and bound at eps {eps:g} ({NORMS[norm]})",
-            _line(["close", "--run", place, "--norm", norm, "--eps", f"{eps:g}"]),
+            _line(["close", "--run", place, "--norm", norm, "--eps", typed(eps)]),
         )
         for norm, eps in radii
     ]

@@ -97,12 +97,9 @@ def test_no_ball_attack_breaks_below_the_closed_form(affine, name):
 @pytest.fixture(scope="module", params=["tanh", "relu"])
 def tiny(request):
     """A network on two pixels, images, and the radii of the closest wrong images of a grid."""
+    # Four classes, because the targeted loss of APGD compares as many.
     model = random_network(
-        # The targeted loss of APGD compares four classes.
-        jax.random.key(3),
-        sizes=(2, 16, 16, 4),
-        activation=request.param,
-        gain=2.0,
+        jax.random.key(3), sizes=(2, 16, 16, 4), activation=request.param, gain=2.0
     )
     # Kinks and saturation meet in the middle of the box, so that several classes lie within it.
     first = model.layers[0]
