@@ -39,8 +39,14 @@ METHODS: dict[str, tuple[str, ...]] = {
 }
 # What `certify` tries at a radius, cheap certifiers first, then an attack on what they leave open.
 CERTIFY: dict[str, tuple[str, ...]] = {
-    "linf": ("ibp-linf", "crown-linf", "pgd40-linf", "alpha-crown20-linf"),
-    "l2": ("lipschitz-global-l2", "crown-l2", "pgd40-l2", "alpha-crown20-l2"),
+    "linf": ("ibp-linf", "crown-linf", "pgd40-linf", "alpha-crown20-linf", "quadratic100-linf"),
+    "l2": (
+        "lipschitz-global-l2",
+        "crown-l2",
+        "pgd40-l2",
+        "alpha-crown20-l2",
+        "quadratic100-l2",
+    ),
     "l1": ("crown-l1", "pgd40-l1"),
 }
 STEP_METHODS: tuple[str, ...] = ("gradient-step",)

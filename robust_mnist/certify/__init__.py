@@ -13,6 +13,7 @@ from robust_mnist.certify.lipschitz import (
     GlobalLipschitz as GlobalLipschitz,
     LocalLipschitz as LocalLipschitz,
 )
+from robust_mnist.certify.quadratic import Quadratic as Quadratic
 from robust_mnist.certify.smoothing import (
     AbstractSmoothing as AbstractSmoothing,
     Gaussian as Gaussian,
@@ -31,6 +32,8 @@ CERTIFIERS: dict[str, AbstractCertifier] = with_plugins(
         "crown-l1": CROWN(L1()),
         "alpha-crown20-linf": AlphaCROWN(Linf(), steps=20),
         "alpha-crown20-l2": AlphaCROWN(L2(), steps=20),
+        "quadratic100-linf": Quadratic(Linf(), steps=100),
+        "quadratic100-l2": Quadratic(L2(), steps=100),
         "lipschitz-global-linf": GlobalLipschitz(Linf()),
         "lipschitz-global-l2": GlobalLipschitz(L2()),
         "lipschitz-local-linf": LocalLipschitz(Linf()),
