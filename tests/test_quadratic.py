@@ -85,11 +85,10 @@ def test_what_a_bent_curve_leaves_is_bounded_from_below(activation, getkey):
     x, eps = jnp.full(4, 0.5), jnp.asarray(0.1)
     [layer] = hidden_layers(model, Linf(), x, eps, refine=True)
     layer = layer._replace(low=jnp.asarray(low, jnp.float32), high=jnp.asarray(high, jnp.float32))
-    problem = _Problem(CURVES[activation], Linf(), [layer], x, eps, activation)
+    problem = _Problem.whole(activation, Linf(), [layer], x, eps)
     given = [np.asarray(array, np.float32) for array in (weight, multiplier, bend, centre)]
-    least = np.asarray(
-        jax.jit(lambda *args: problem._least(*args, layer))(*map(jnp.asarray, given))
-    )
+    arrays = *map(jnp.asarray, given), layer.low, layer.high
+    least = np.asarray(eqx.filter_jit(problem._least)(*arrays))
     weight, multiplier, bend, centre = (array.astype(np.float64) for array in given)
     shares = np.linspace(0, 1, 4001)[:, None]
     ends = (np.asarray(layer.low, np.float64), np.asarray(layer.high, np.float64))

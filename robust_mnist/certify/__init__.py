@@ -4,7 +4,7 @@ To add one, write `certify/<name>.py` and name an instance in `CERTIFIERS`.
 """
 
 from robust_mnist.certify._base import AbstractCertifier as AbstractCertifier
-from robust_mnist.certify._domains import Search as Search
+from robust_mnist.certify._domains import AbstractSearch as AbstractSearch, Search as Search
 from robust_mnist.certify._lines import CURVES as CURVES
 from robust_mnist.certify.alpha_crown import AlphaCROWN as AlphaCROWN
 from robust_mnist.certify.crown import CROWN as CROWN
@@ -13,7 +13,10 @@ from robust_mnist.certify.lipschitz import (
     GlobalLipschitz as GlobalLipschitz,
     LocalLipschitz as LocalLipschitz,
 )
-from robust_mnist.certify.quadratic import Quadratic as Quadratic
+from robust_mnist.certify.quadratic import (
+    Quadratic as Quadratic,
+    QuadraticSearch as QuadraticSearch,
+)
 from robust_mnist.certify.smoothing import (
     AbstractSmoothing as AbstractSmoothing,
     Gaussian as Gaussian,
@@ -41,5 +44,9 @@ CERTIFIERS: dict[str, AbstractCertifier] = with_plugins(
     },
 )
 
-# What branch and bound explores each domain with, by norm.
-SEARCHES: dict[str, Search] = {"linf": Search(Linf()), "l2": Search(L2())}
+# What branch and bound explores domains with, by norm, one after the other. Which is better depends
+# on the network: interval training leaves little to quadratic terms.
+SEARCHES: dict[str, tuple[AbstractSearch, ...]] = {
+    "linf": (QuadraticSearch(Linf()), Search(Linf())),
+    "l2": (QuadraticSearch(L2()), Search(L2())),
+}

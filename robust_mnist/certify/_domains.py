@@ -12,6 +12,7 @@ it, because a slope may lie outside the range of the activation's. The minimiser
 bound also give its slope, a candidate for an attack, and the neurons that make it loose.
 """
 
+import abc
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,10 +23,24 @@ from jaxtyping import Array, Float, Int
 from robust_mnist.certify._backward import Hidden, lowest, margin_rows
 from robust_mnist.certify._lines import CURVES, Curve, lines, slopes
 from robust_mnist.models import MLP
-from robust_mnist.threat import AbstractBall
+from robust_mnist.threat import AbstractBall, Linf
 
 
 Neurons = Float[Array, " neurons"]  # of all hidden layers, one after the other
+
+
+class Ends(NamedTuple):
+    """The intervals of all hidden neurons' inputs in the whole ball.
+
+    Attributes:
+        low: Lower ends.
+        high: Upper ends.
+        size: As in `Hidden`.
+    """
+
+    low: Neurons
+    high: Neurons
+    size: Neurons
 
 
 class Explored(NamedTuple):
@@ -33,7 +48,7 @@ class Explored(NamedTuple):
 
     Attributes:
         bound: Lower bound on the margin, but for rounding.
-        slopes: The slopes that give it.
+        choices: What gives it: a slope for each neuron, and after them what else was chosen.
         margin: The lowest margin that the network reached on the way, at `image`.
         image: In ball and box, but for rounding, though perhaps outside the domain.
         neuron: Which one to split.
@@ -41,14 +56,14 @@ class Explored(NamedTuple):
         below: Its slope in the domain with z of at most `point`.
         above: The same with z of at least `point`.
         bound_below: Lower bound on the margin with z of at most `point`, but for rounding, from
-            `slopes` with `below` in its place.
+            `choices` with `below` in its place.
         bound_above: The same with z of at least `point`.
         looseness: What that neuron adds to the gap between bound and margin; 0 if there is nothing
             to split.
     """
 
     bound: Float[Array, ""]
-    slopes: Neurons
+    choices: Float[Array, " choices"]
     margin: Float[Array, ""]
     image: Float[Array, " pixels"]
     neuron: Int[Array, ""]
@@ -71,8 +86,71 @@ class _Minimised(NamedTuple):
     inputs: list[Array]  # z
 
 
-class Search(eqx.Module):
-    """How a domain is explored.
+class AbstractSearch(eqx.Module):
+    """How the domains of branch and bound are explored and proven."""
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """What a certificate names it by, before the norm."""
+
+    @property
+    @abc.abstractmethod
+    def ball(self) -> AbstractBall:
+        """Norm of the ball."""
+
+    @property
+    @abc.abstractmethod
+    def batch(self) -> int:
+        """Domains per compiled call that suit a CPU."""
+
+    @abc.abstractmethod
+    def choices(self, model: MLP) -> int:
+        """How many numbers are chosen for a domain, the slopes of all neurons first."""
+
+    @abc.abstractmethod
+    def first(
+        self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends
+    ) -> Float[Array, " choices"]:
+        """Where the search of a whole ball starts; the arguments are those of `__call__`."""
+
+    @abc.abstractmethod
+    def proven(
+        self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends,
+        low: Neurons, high: Neurons, choices: Array,
+    ) -> Float[Array, ""]:  # fmt: skip
+        """A lower bound on the margin in a domain, with room for rounding."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        model: MLP,
+        x: Float[Array, " pixels"],
+        y: Int[Array, ""],
+        other: Int[Array, ""],
+        eps: Float[Array, ""],
+        whole: Ends,
+        low: Neurons,
+        high: Neurons,
+        start: Float[Array, " choices"],
+    ) -> Explored:
+        """Search for choices that prove y's logit above another's, and for where to split.
+
+        Args:
+            model: Network with an activation among `CURVES`.
+            x: Clean image.
+            y: True class.
+            other: The class that y is compared with.
+            eps: Radius.
+            whole: The neurons' intervals in the ball.
+            low: Lower ends of those in the domain.
+            high: Upper ends.
+            start: Choices to start from.
+        """
+
+
+class Search(AbstractSearch):
+    """A slope for each neuron.
 
     Attributes:
         ball: Norm of the ball.
@@ -82,13 +160,19 @@ class Search(eqx.Module):
         candidates: Neurons that are split on trial, those that make the bound loosest.
         floor: Added to that range: where an activation is straight, the constraints that cut the
             ball up still move the slope.
+        batch: Domains per compiled call that suit a CPU.
     """
 
-    ball: AbstractBall
+    ball: AbstractBall = Linf()
     steps: int = eqx.field(static=True, default=32)
     rate: float = 0.1
     candidates: int = eqx.field(static=True, default=8)
     floor: float = 0.1
+    batch: int = eqx.field(static=True, default=512)
+
+    @property
+    def name(self) -> str:
+        return "branch-and-bound"
 
     def __check_init__(self) -> None:
         if self.steps < 1 or self.candidates < 1:
@@ -97,6 +181,19 @@ class Search(eqx.Module):
                 f"steps={self.steps} and candidates={self.candidates}"
             )
 
+    def choices(self, model: MLP) -> int:
+        return sum(layer.bias.size for layer in model.layers[:-1])
+
+    def first(self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends) -> Array:
+        del x, eps
+        return first_slopes(model, y, other, whole.low, whole.high)
+
+    def proven(
+        self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends,
+        low: Neurons, high: Neurons, choices: Array,
+    ) -> Float[Array, ""]:  # fmt: skip
+        return proven(model, self.ball, x, y, other, eps, low, high, whole.size, choices)
+
     def __call__(
         self,
         model: MLP,
@@ -104,21 +201,12 @@ class Search(eqx.Module):
         y: Int[Array, ""],
         other: Int[Array, ""],
         eps: Float[Array, ""],
+        whole: Ends,
         low: Neurons,
         high: Neurons,
         start: Neurons,
     ) -> Explored:
-        """Search for slopes that prove y's logit above another's, and for where to split.
-
-        Args:
-            model: Network with an activation among `CURVES`.
-            x: Clean image.
-            y: True class.
-            other: The class that y is compared with.
-            eps: Radius.
-            low: Lower ends of the neurons' intervals.
-            high: Upper ends.
-            start: Slopes to start from.
+        """Adam on the slopes, then trial splits.
 
         Reference:
             Wang et al., "Beta-CROWN: efficient bound propagation with per-neuron split
@@ -126,8 +214,9 @@ class Search(eqx.Module):
             verification", UAI 2020; De Palma et al., "Improved branch and bound for neural network
             verification via Lagrangian decomposition", 2021, for trial splits of filtered neurons.
         """
+        del whole
         rows, offsets = margin_rows(model, y)
-        problem = _Problem(model, self.ball, rows[other], offsets[other], x, eps)
+        problem = Problem(model, self.ball, rows[other], offsets[other], x, eps)
         curve = CURVES[model.activation]
         ends = jnp.stack([low, high, jnp.clip(jnp.zeros_like(low), low, high)])
         found = curve.slope(ends)
@@ -159,7 +248,7 @@ class Search(eqx.Module):
         return Explored(best, held, margin, image, *split)
 
     def _split(
-        self, problem: "_Problem", curve: Curve, low: Neurons, high: Neurons, slope: Neurons
+        self, problem: "Problem", curve: Curve, low: Neurons, high: Neurons, slope: Neurons
     ) -> tuple[Array, ...]:
         """The neuron whose split raises the lower of both bounds most, of those tried.
 
@@ -191,7 +280,7 @@ class Search(eqx.Module):
         return chosen, point[chosen], *found
 
 
-class _Problem(eqx.Module):
+class Problem(eqx.Module):
     """A row over the logits, to be bounded over the domains of one ball."""
 
     model: MLP

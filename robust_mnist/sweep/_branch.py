@@ -12,12 +12,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from robust_mnist.certify._backward import hidden_layers
-from robust_mnist.certify._domains import Explored, Search, first_slopes, proven
+from robust_mnist.certify._domains import AbstractSearch, Ends, Explored
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
 from robust_mnist.sweep._driver import CLOSE, Found, decide_images, in_chunks, padded
 from robust_mnist.sweep._frontier import Cuts, Domains, Frontier
+
+
+# A batch is proven in so many parts, those of them that are needed.
+PARTS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +74,10 @@ class Balls(NamedTuple):
     high: Float[Array, "images neurons"]
     size: Float[Array, "images neurons"]
 
+    def whole(self, image: Array) -> Ends:
+        """What is known of the neurons' inputs in a ball."""
+        return Ends(self.low[image], self.high[image], self.size[image])
+
     def ends(self, image: Array, low: Array, high: Array) -> tuple[Array, Array]:
         """The intervals of the neurons' inputs in a domain: what holds in the ball, cut off."""
         return (
@@ -101,7 +109,7 @@ class BranchAndBound:
 
     def __init__(
         self,
-        search: Search,
+        search: AbstractSearch,
         model: MLP,
         part: Part,
         eps: float,
@@ -109,7 +117,7 @@ class BranchAndBound:
         batch: int = 0,
     ) -> None:
         self.search, self.model, self.part, self.eps = search, model, part, eps
-        self.batch = batch or (512 if jax.default_backend() == "cpu" else 16384)
+        self.batch = batch or (search.batch if jax.default_backend() == "cpu" else 16384)
         count = len(part.labels)
         self.labels = part.labels.astype(np.int32)
         self.certified = np.zeros(count, bool)
@@ -137,7 +145,8 @@ class BranchAndBound:
 
     def _begin(self) -> None:
         """One domain for every image and other class: the whole ball."""
-        self.frontier = Frontier(self.balls.low.shape[1], self.batch)
+        neurons = self.balls.low.shape[1]
+        self.frontier = Frontier(neurons, self.search.choices(self.model), self.batch)
         classes = self.model.layers[-1].bias.size
         image, other = (
             grid.reshape(-1).astype(np.int32)
@@ -147,7 +156,7 @@ class BranchAndBound:
         for start in range(0, mine.size, self.batch):
             at = mine[start : start + self.batch]
             domains = Domains(image[at], other[at], np.zeros(at.size, np.float32))
-            cuts = _first(self.model, self.balls, *self._batched(domains))
+            cuts = _first(self.search, self.model, self.balls, *self._batched(domains))
             self.frontier.push(domains, cuts, np.arange(at.size))
         self.waiting = np.bincount(image[mine], minlength=len(self.labels))
         self._torn = False
@@ -194,7 +203,7 @@ class BranchAndBound:
         ))  # fmt: skip
         bound, margin, looseness, *bounds = (array[: len(domains.image)] for array in told)
         self._attack(domains.image, margin, explored.image)
-        whole = cuts._replace(slopes=explored.slopes)
+        whole = cuts._replace(start=explored.choices)
         found = domains._replace(bound=bound)
         left = ~self._prove(found, at, whole)
         splits = looseness > 0
@@ -249,11 +258,23 @@ class BranchAndBound:
             done &= among
         if not done.any():
             return done
+        places = np.flatnonzero(done)
+        # In parts: often little of a batch has to be proven.
+        size = max(1, self.batch // PARTS)
+        parts = [places[start : start + size] for start in range(0, places.size, size)]
         with jax.enable_x64(True):
-            bounds = jax.device_get(_proven(self.search, self.wide_model, self.wide, *at, cuts))
-        if bounds.dtype != np.float64:
-            raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
-        done &= bounds[: len(done)] > CLOSE
+            bounds = [
+                jax.device_get(
+                    _proven(
+                        self.search, self.wide_model, self.wide, *at, cuts, padded(part, size)
+                    )
+                )
+                for part in parts
+            ]  # fmt: skip
+        found = np.concatenate(bounds)[: places.size]
+        if found.dtype != np.float64:
+            raise TypeError(f"certificates must be computed in float64, got {found.dtype}")
+        done[places] = found > CLOSE
         settled = domains.image[done]
         np.subtract.at(self.waiting, settled, 1)
         self.certified[settled] |= self.waiting[settled] == 0
@@ -267,7 +288,10 @@ class BranchAndBound:
 
 @eqx.filter_jit
 def _roots(
-    search: Search, model: MLP, images: Float[Array, "images pixels"], eps: Float[Array, " images"]
+    search: AbstractSearch,
+    model: MLP,
+    images: Float[Array, "images pixels"],
+    eps: Float[Array, " images"],
 ) -> tuple[Array, Array, Array]:
     def one(x: Array, radius: Array) -> tuple[Array, Array, Array]:
         layers = hidden_layers(model, search.ball, x, radius, refine=True)
@@ -278,23 +302,26 @@ def _roots(
 
 
 @eqx.filter_jit
-def _first(model: MLP, balls: Balls, image: Array, other: Array) -> Cuts:
+def _first(search: AbstractSearch, model: MLP, balls: Balls, image: Array, other: Array) -> Cuts:
     start = jax.vmap(
-        lambda at, other: first_slopes(
-            model, balls.labels[at], other, balls.low[at], balls.high[at]
+        lambda at, other: search.first(
+            model, balls.images[at], balls.labels[at], other, balls.eps, balls.whole(at)
         )
     )(image, other)
-    nowhere = jnp.full_like(start, jnp.inf)
+    nowhere = jnp.full((len(image), balls.low.shape[1]), jnp.inf, balls.low.dtype)
     return Cuts(-nowhere, nowhere, start)
 
 
 @eqx.filter_jit
 def _explore(
-    search: Search, model: MLP, balls: Balls, image: Array, other: Array, cuts: Cuts
+    search: AbstractSearch, model: MLP, balls: Balls, image: Array, other: Array, cuts: Cuts
 ) -> Explored:
     def one(at: Array, other: Array, low: Array, high: Array, start: Array) -> Explored:
         ends = balls.ends(at, low, high)
-        return search(model, balls.images[at], balls.labels[at], other, balls.eps, *ends, start)
+        return search(
+            model, balls.images[at], balls.labels[at], other, balls.eps, balls.whole(at), *ends,
+            start,
+        )  # fmt: skip
 
     return jax.vmap(one)(image, other, *cuts)
 
@@ -302,23 +329,28 @@ def _explore(
 @jax.jit
 def _halves(cuts: Cuts, explored: Explored) -> tuple[Cuts, Cuts]:
     """The domains below and above the splits that were chosen."""
-    at = jnp.arange(cuts.low.shape[1])[None] == explored.neuron[:, None]
-    put = lambda array, value: jnp.where(at, value[:, None], array)
+    # Of what is chosen the slopes come first, one for each neuron.
+    at = lambda array: jnp.arange(array.shape[1])[None] == explored.neuron[:, None]
+    put = lambda array, value: jnp.where(at(array), value[:, None], array)
     return (
-        Cuts(cuts.low, put(cuts.high, explored.point), put(cuts.slopes, explored.below)),
-        Cuts(put(cuts.low, explored.point), cuts.high, put(cuts.slopes, explored.above)),
+        Cuts(cuts.low, put(cuts.high, explored.point), put(cuts.start, explored.below)),
+        Cuts(put(cuts.low, explored.point), cuts.high, put(cuts.start, explored.above)),
     )
 
 
 @eqx.filter_jit
 def _proven(
-    search: Search, model: MLP, balls: Balls, image: Array, other: Array, cuts: Cuts
-) -> Float[Array, " domains"]:
-    def one(at: Array, other: Array, low: Array, high: Array, slope: Array) -> Array:
+    search: AbstractSearch, model: MLP, balls: Balls, image: Array, other: Array, cuts: Cuts,
+    rows: Array | np.ndarray,
+) -> Float[Array, " domains"]:  # fmt: skip
+    """Bounds of some rows of a batch."""
+    image, other, cuts = jax.tree.map(lambda array: array[rows], (image, other, cuts))
+
+    def one(at: Array, other: Array, low: Array, high: Array, start: Array) -> Array:
         low, high = balls.ends(at, low, high)
-        return proven(
-            model, search.ball, balls.images[at], balls.labels[at], other, balls.eps,
-            low, high, balls.size[at], slope.astype(low.dtype),
+        return search.proven(
+            model, balls.images[at], balls.labels[at], other, balls.eps, balls.whole(at),
+            low, high, start.astype(low.dtype),
         )  # fmt: skip
 
     return jax.vmap(one)(image, other, *cuts)

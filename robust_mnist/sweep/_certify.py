@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, PRNGKeyArray
 
-from robust_mnist.certify import CERTIFIERS, SEARCHES
+from robust_mnist.certify import CERTIFIERS, SEARCHES, AbstractSearch
 from robust_mnist.clock import stopwatch
 from robust_mnist.data import Part
 from robust_mnist.models import MLP
@@ -114,13 +114,27 @@ def _in_turn(
 def _branch(
     model: MLP, part: Part, bounds: Bounds, eps: float, budget: Budget
 ) -> Generator[Tried | Progress, None, None]:
-    """Branch and bound on what is open; nothing that it decides is lost if it is cut short."""
-    norm = bounds.radii.norm
-    method, places = f"branch-and-bound-{norm}", np.flatnonzero(open_at(bounds, eps))
+    """Branch and bound on what is open, by one search after the other, each with its share."""
+    searches, start = SEARCHES[bounds.radii.norm], time.monotonic()
+    for at, search in enumerate(searches):
+        places = np.flatnonzero(open_at(bounds, eps))
+        left = budget.seconds - (time.monotonic() - start)
+        if not places.size or left <= 0:
+            return
+        share = Budget(left / (len(searches) - at), budget.domains)
+        yield from _explore(search, model, part, bounds, places, eps, share)
+
+
+def _explore(
+    search: AbstractSearch, model: MLP, part: Part, bounds: Bounds, places: np.ndarray, eps: float,
+    budget: Budget,
+) -> Generator[Tried | Progress, None, None]:  # fmt: skip
+    """Branch and bound on some images; nothing that it decides is lost if it is cut short."""
+    method = f"{search.name}-{bounds.radii.norm}"
     work: BranchAndBound | None = None
     with stopwatch() as elapsed:
         try:
-            work = BranchAndBound(SEARCHES[norm], model, part.take(places), eps)
+            work = BranchAndBound(search, model, part.take(places), eps)
             last = time.monotonic()
             for progress in work.run(budget):
                 if time.monotonic() - last > HAND_OVER:

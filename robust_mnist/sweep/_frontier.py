@@ -34,12 +34,12 @@ class Cuts(NamedTuple):
     Attributes:
         low: Where the neurons' inputs were cut off below; -inf where they were not.
         high: The same above.
-        slopes: Where the search for slopes starts.
+        start: Where the search of a domain starts: its slopes, and what else there is to choose.
     """
 
     low: Float[Array, "domains neurons"]
     high: Float[Array, "domains neurons"]
-    slopes: Float[Array, "domains neurons"]
+    start: Float[Array, "domains choices"]
 
 
 class Frontier:
@@ -47,16 +47,18 @@ class Frontier:
 
     Args:
         neurons: Of all hidden layers together.
+        choices: What a search starts from.
         batch: Rows that are moved at once.
     """
 
-    def __init__(self, neurons: int, batch: int) -> None:
+    def __init__(self, neurons: int, choices: int, batch: int) -> None:
         none, rows = np.zeros(0, np.int32), jnp.zeros((0, neurons), jnp.float32)
+        start = jnp.zeros((0, choices), jnp.float32)
         self._batch, self._count = batch, 0
         # The first `_count` entries are the pool, in no order, and the row of each.
         self._held = Domains(none, none, none.astype(np.float32))
         self._slot = none
-        self._cuts, self._free = Cuts(rows, rows, rows), none
+        self._cuts, self._free = Cuts(rows, rows, start), none
 
     def __len__(self) -> int:
         return self._count
