@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from problems import case, grey_images, network, predicted
 
-from robust_mnist.certify import CERTIFIERS, quadratic
+from robust_mnist.certify import CERTIFIERS, QuadraticSearch, quadratic
 from robust_mnist.certify._backward import hidden_layers
+from robust_mnist.certify._domains import Ends
 from robust_mnist.certify._lines import CURVES
 from robust_mnist.certify.quadratic import Quadratic, _Problem
 from robust_mnist.models import MLP
@@ -115,6 +116,41 @@ def test_it_is_closer_than_lines_and_below_what_is_reached(norm, eps, getkey):
         ]
     assert np.all(found[1] >= found[0] - 1e-3)
     assert np.mean(found[1] - found[0]) > 0
+
+
+def test_no_weights_of_what_lies_below_hide_an_eigenvalue():
+    """Weights far from 1 underflow in squares, and may take the eigenvalue with them."""
+    ones = np.ones((1, 1))
+    arrays = [1e4 * ones, np.zeros(1), 1e-4 * ones, np.zeros(1), np.array([[-1.0], [0.0]])]
+    with jax.enable_x64(True):
+        blank = MLP((1, 1, 1, 2), "relu", key=jax.random.key(0))
+        leaves = [jnp.asarray(array, jnp.float64) for array in (*arrays, np.zeros(2))]
+        model = jax.tree.unflatten(jax.tree.structure(blank), leaves)
+        x, eps = jnp.full(1, 0.5, jnp.float64), jnp.asarray(0.1, jnp.float64)
+        layers = hidden_layers(model, Linf(), x, eps, refine=True)
+        join = lambda name: jnp.concatenate([getattr(layer, name) for layer in layers])
+        whole, y = Ends(join("low"), join("high"), join("size")), jnp.zeros((), jnp.int32)
+        for below in (0.0, 100.0, 680.0, 690.0, 692.0):
+            chosen = jnp.asarray([0, 0, -50, np.log(1e4), 0, below], jnp.float64)
+            found = QuadraticSearch(Linf()).proven(
+                model, x, y, y + 1, eps, whole, whole.low, whole.high, chosen
+            )
+            assert found <= -0.6
+
+
+def test_a_layer_that_says_nothing_leaves_a_bound_that_is_none_the_worse(getkey):
+    model = network(getkey(), sizes=(6, 5, 5, 3), activation="relu")
+    model = eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.full(5, -10.0))
+    names = ("quadratic100-l2", "crown-l2")
+    x = np.full(6, 0.5, np.float32)
+    found, crown = (bound(CERTIFIERS[name], model, x, 0, 0.1) for name in names)
+    assert np.isfinite(found)
+    assert found >= crown - 1e-12
+
+
+def test_a_norm_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="linf, l2 or l1, got l0"):
+        Quadratic(BALLS["l0"])
 
 
 def test_a_search_of_no_steps_is_refused():

@@ -47,7 +47,7 @@ class Explored(NamedTuple):
     """What is known of a domain after a search for good slopes.
 
     Attributes:
-        bound: Lower bound on the margin, but for rounding.
+        bound: What is thought to be a lower bound on the margin, before it is proven.
         choices: What gives it: a slope for each neuron, and after them what else was chosen.
         margin: The lowest margin that the network reached on the way, at `image`.
         image: In ball and box, but for rounding, though perhaps outside the domain.
@@ -55,7 +55,7 @@ class Explored(NamedTuple):
         point: Where.
         below: Its slope in the domain with z of at most `point`.
         above: The same with z of at least `point`.
-        bound_below: Lower bound on the margin with z of at most `point`, but for rounding, from
+        bound_below: The same of the margin with z of at most `point`, from
             `choices` with `below` in its place.
         bound_above: The same with z of at least `point`.
         looseness: What that neuron adds to the gap between bound and margin; 0 if there is nothing

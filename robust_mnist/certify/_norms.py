@@ -38,8 +38,9 @@ def spectral_norm(
         scaled = scale[:, None] * weight
         gram = scaled.T @ scaled
     slack = (max(rows, columns) + 16) * limits.eps
-    # The second term is what underflows.
-    lost = slack * jnp.trace(gram) + weight.size * limits.tiny
+    # The second term is what underflows, before it is scaled or after.
+    steepest = jnp.maximum(1.0, jnp.max(scale) ** 2)
+    lost = slack * jnp.trace(gram) + weight.size * limits.tiny * steepest
     return jnp.sqrt(_largest(gram) + lost) * (1 + 16 * limits.eps)
 
 

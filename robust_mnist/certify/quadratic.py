@@ -7,7 +7,7 @@ each neuron is bounded below by a curve that is bent down,
 
     lambda s(z) >= mu z + least - q/2 (z - c)^2,
 
-which is closer than a line where lambda s is concave, and exact for the right q. The squares are
+which is closer than a line where lambda s is concave. The squares are
 then summed over all neurons and bounded together, layer by layer down to the pixels: for any v > 0,
 
     sum of q_i (w_i d)^2 <= r sum of v_j d_j^2,  r the largest eigenvalue of Q^.5 W V^-1 W' Q^.5.
@@ -94,6 +94,7 @@ class Quadratic(AbstractCertifier):
     def __check_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"Quadratic needs at least one step, got steps={self.steps}")
+        _check_ball(self.ball)
 
     @property
     def about(self) -> str:
@@ -154,6 +155,8 @@ class _Problem(eqx.Module):
         def step(state: Any, turn: tuple[Array, Array]) -> tuple[Any, None]:
             (bends, vectors, mean, square), (count, length) = state, turn
             slope, vectors = gradient(row, offset, bends, vectors)
+            # In L2 it is NaN where no pixel weighs anything.
+            slope = jax.tree.map(lambda new: jnp.where(jnp.isfinite(new), new, 0.0), slope)
             # Adam; optax raises to a whole number, which strict promotion of types refuses.
             mean = jax.tree.map(lambda old, new: 0.8 * old + 0.2 * new, mean, slope)
             square = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new**2, square, slope)
@@ -182,7 +185,8 @@ class _Problem(eqx.Module):
     def pixels(self) -> tuple[Array, Array]:
         """A centre, and how far each pixel may be from it: `|d_j| <= far_j`, rounded up.
 
-        In other norms than Linf it is the image, and the deviation as a whole has the radius.
+        In other norms than Linf it is the image, and the deviation as a whole has the radius, in
+        Euclidean length too: in L1 that is at most its size.
         """
         if not isinstance(self.ball, Linf):
             return self.x, jnp.full_like(self.x, self.eps)
@@ -201,7 +205,8 @@ class _Problem(eqx.Module):
         outputs, _ = self.pixels()
         error, found = jnp.zeros_like(outputs), []
         for layer in self.layers:
-            inputs = layer.weight @ outputs + layer.bias
+            # Where the true ones lie, and the largest slope holds.
+            inputs = jnp.clip(layer.weight @ outputs + layer.bias, layer.low, layer.high)
             # As in `affine`.
             slack = 2 * (outputs.size + 4) * limits.eps * layer.size
             wrong = jnp.abs(layer.weight) @ error * (1 + 2 * (outputs.size + 4) * limits.eps)
@@ -211,8 +216,7 @@ class _Problem(eqx.Module):
                     jnp.maximum(self.curve.slope(layer.low), self.curve.slope(layer.high)),
                     self.curve.slope(nearest),
                 )
-                * (1 + 64 * limits.eps)
-                + limits.tiny
+                + 64 * limits.eps  # slopes are right in the last places of 1
             )
             found.append(_Centre(inputs, slack + wrong, steepest))
             outputs = self.curve.value(inputs)
@@ -265,10 +269,12 @@ class _Problem(eqx.Module):
             found[0] = found[0]._replace(below=jnp.zeros_like(found[0].below))
         return found
 
-    def shares(self, bend: _Bend, first: bool) -> Array:
-        """The factors `1 / sqrt(v)` of what is below, those of pixels in units of their range."""
-        log = bend.below - jnp.max(bend.below) if first else bend.below
-        return jnp.exp(-log / 2)
+    def shares(self, bend: _Bend) -> Array:
+        """The factors `1 / sqrt(v)` of what is below, those of pixels in units of their range.
+
+        Only their ratios matter; the least is 1, so that nothing overflows or vanishes for all.
+        """
+        return jnp.exp((jnp.max(bend.below) - bend.below) / 2)
 
     def estimate(
         self, row: Array, offset: Array, bends: list[_Bend], vectors: list[Array]
@@ -293,13 +299,14 @@ class _Problem(eqx.Module):
         for at in reversed(range(len(self.layers))):
             layer, bend = self.layers[at], bends[at]
             root = jnp.sqrt(jnp.exp(bend.bend) + pushed)
-            shares = self.shares(bend, at == 0) * (far if at == 0 else 1.0)
-            vector = _powers(layer.weight, *jax.lax.stop_gradient((root, shares)), vectors[at])
+            shares = self.shares(bend)
+            factor = shares * far if at == 0 else shares
+            vector = _powers(layer.weight, *jax.lax.stop_gradient((root, factor)), vectors[at])
             after.append(vector)
-            largest = jnp.sum((((root * vector) @ layer.weight) * shares) ** 2)
+            largest = jnp.sum((((root * vector) @ layer.weight) * factor) ** 2)
             if at:
-                pushed = largest * jnp.exp(bend.below) * centres[at - 1].steepest ** 2
-        return largest / 2 * self.energy(1 / self.shares(bends[0], True)), after[::-1]
+                pushed = largest / shares**2 * centres[at - 1].steepest ** 2
+        return largest / 2 * self.energy(1 / self.shares(bends[0])), after[::-1]
 
     def _carried(
         self, row: Array, offset: Array, bends: list[_Bend],
@@ -402,7 +409,7 @@ class _Problem(eqx.Module):
             spent = spent + jnp.sum(q * centre.error * (width + centre.error)) * (1 + 0.01)
             weight = multiplier @ layer.weight
             root = jnp.sqrt(q + pushed) * (1 + 8 * unit)
-            shares = self.shares(bend, at == 0)
+            shares = self.shares(bend)
             scaled = layer.weight * (shares * far if at == 0 else shares)[None]
             rough = jnp.sqrt(jnp.sum((root[:, None] * scaled) ** 2)) * (1 + 0.01)
             largest = (spectral_norm(scaled, root) + 4 * unit * rough) ** 2 * (1 + 16 * unit)
@@ -480,6 +487,15 @@ class QuadraticSearch(AbstractSearch):
     candidates: int = eqx.field(static=True, default=8)
     batch: int = eqx.field(static=True, default=256)
 
+    def __check_init__(self) -> None:
+        _check_ball(self.ball)
+        if min(self.steps, self.first_steps, self.candidates) < 1:
+            raise ValueError(
+                "a search takes at least one step and tries at least one neuron, got "
+                f"steps={self.steps}, first_steps={self.first_steps} and "
+                f"candidates={self.candidates}"
+            )
+
     @property
     def name(self) -> str:
         return "quadratic-branch-and-bound"
@@ -546,10 +562,8 @@ class QuadraticSearch(AbstractSearch):
         if curve.kinked:
             middle = jnp.zeros_like(middle)
             loose = jnp.where((low < 0) & (high > 0), loose, 0.0)
-        centre, q = (
-            join([c.inputs for c in problem.centres()]),
-            jnp.exp(join([b.bend for b in bends])),
-        )
+        centre = join([one.inputs for one in problem.centres()])
+        q = jnp.exp(join([bend.bend for bend in bends]))
         most, tried = jax.lax.top_k(loose, min(self.candidates, low.size))
         slope = join([bend.slope for bend in bends])
         found = []
@@ -575,6 +589,11 @@ class QuadraticSearch(AbstractSearch):
         pick = jnp.argmax(jnp.where(most > 0, gain, -jnp.inf))
         at = tried[pick]
         return at, middle[at], found[0][at], found[1][at], lower[pick], upper[pick], most[pick]
+
+
+def _check_ball(ball: AbstractBall) -> None:
+    if ball.name not in ("linf", "l2", "l1"):
+        raise ValueError(f"quadratic terms bound changes in linf, l2 or l1, got {ball.name}")
 
 
 def _packed(bends: list[_Bend]) -> Float[Array, " choices"]:

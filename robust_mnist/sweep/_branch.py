@@ -212,7 +212,7 @@ class BranchAndBound:
         left &= splits
         np.add.at(self.waiting, domains.image[left], 1)
         for half, trial in zip(_halves(whole, explored), bounds, strict=True):
-            # What was proven of the whole holds for its parts.
+            # What holds for the whole holds for its parts.
             tried = found._replace(bound=np.maximum(bound, trial))
             done = self._prove(tried, at, half, left)
             self._count(tried.image[done])

@@ -121,7 +121,7 @@ def _branch(
         left = budget.seconds - (time.monotonic() - start)
         if not places.size or left <= 0:
             return
-        share = Budget(left / (len(searches) - at), budget.domains)
+        share = Budget(left / (len(searches) - at), budget.domains / len(searches))
         yield from _explore(search, model, part, bounds, places, eps, share)
 
 
