@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from robust_mnist.attacks import ATTACKS
-from robust_mnist.certify import CERTIFIERS, SEARCHES
+from robust_mnist.certify import CERTIFIERS, SEARCHES, QuadraticSearch
 from robust_mnist.data import Part
 from robust_mnist.sweep import BranchAndBound, Budget, break_batch, certify_batch, method_key
 
 
-IMAGES, STEPS = 2000, 20
+IMAGES, STEPS, FEW = 2000, 20, 40
 # Where a few of a hundred images are left to it.
 EPS = {"linf": 0.02, "l2": 0.3}
 
@@ -26,7 +26,10 @@ EPS = {"linf": 0.02, "l2": 0.3}
     ],
 )
 def bench_branch(time_call, network, mnist, norm, search):
-    part = left_open(network, mnist, norm)
+    part, rounds = left_open(network, mnist, norm), 5
+    if isinstance(search, QuadraticSearch):
+        # A step takes as long as ten with lines, and every root a hundred steps of its search.
+        part, rounds = part.take(np.arange(FEW)), 2
 
     def work():
         done = BranchAndBound(search, network, part, EPS[norm])
@@ -35,11 +38,11 @@ def bench_branch(time_call, network, mnist, norm, search):
         return done
 
     first = work()
-    done = time_call(work, items=first.explored, rounds=5)
+    done = time_call(work, items=first.explored, rounds=rounds)
 
     # It does the same every time, and what it settles it cannot settle both ways.
     assert done.explored == first.explored
-    assert done.certified.any() or done.found
+    assert done.certified.any()
     assert not done.certified[list(done.found)].any()
 
 

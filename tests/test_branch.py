@@ -223,7 +223,9 @@ def test_every_image_is_decided_and_what_is_found_is_wrong(activation, norm, sea
     model = network(getkey(), sizes=(16, 10, 10, 4), activation=activation, gain=2.0)
     images = grey_images(getkey(), 16, pixels=16)
     labels, most = predicted(model, images), 0
-    radii = {"linf": (0.01, 0.06), "l2": (0.15,)}[norm]
+    # With quadratic terms an image at 0.1 was still open after two minutes.
+    linf = (0.01, 0.04, 0.1) if search == -1 else (0.01, 0.06)
+    radii = {"linf": linf, "l2": (0.15,)}[norm]
     for eps in radii:
         work = decide(model, images, labels, eps, norm, search)
         assert not work.open.any()
@@ -237,7 +239,7 @@ def test_every_image_is_decided_and_what_is_found_is_wrong(activation, norm, sea
         plain = jax.jit(jax.vmap(prove))(to_float(images), labels.astype(np.int32))
         assert np.all(work.certified[np.asarray(plain) > 1e-3])
         most = max(most, work.spent.max())
-    assert most > 3  # some had to be cut up
+    assert most > 9  # some had to be cut up
 
 
 def test_intervals_that_are_too_narrow_would_be_caught(getkey, monkeypatch):

@@ -9,7 +9,7 @@ from robust_mnist.certify import CERTIFIERS, QuadraticSearch, quadratic
 from robust_mnist.certify._backward import hidden_layers
 from robust_mnist.certify._domains import Ends
 from robust_mnist.certify._lines import CURVES
-from robust_mnist.certify.quadratic import Quadratic, _Problem
+from robust_mnist.certify.quadratic import Quadratic, _Region
 from robust_mnist.models import MLP
 from robust_mnist.models.mlp import Dense
 from robust_mnist.threat import BALLS, L2, Linf
@@ -86,7 +86,7 @@ def test_what_a_bent_curve_leaves_is_bounded_from_below(activation, getkey):
     x, eps = jnp.full(4, 0.5), jnp.asarray(0.1)
     [layer] = hidden_layers(model, Linf(), x, eps, refine=True)
     layer = layer._replace(low=jnp.asarray(low, jnp.float32), high=jnp.asarray(high, jnp.float32))
-    problem = _Problem.whole(activation, Linf(), [layer], x, eps)
+    problem = _Region.whole(activation, Linf(), [layer], x, eps)
     given = [np.asarray(array, np.float32) for array in (weight, multiplier, bend, centre)]
     arrays = *map(jnp.asarray, given), layer.low, layer.high
     least = np.asarray(eqx.filter_jit(problem._least)(*arrays))
@@ -108,12 +108,8 @@ def test_it_is_closer_than_lines_and_below_what_is_reached(norm, eps, getkey):
     model, images = network(getkey(), sizes=(64, 32, 32, 10)), grey_images(getkey(), 8)
     x = (images / 255).astype(np.float32)
     y = predicted(model, images).astype(np.int32)
-    with jax.enable_x64(True):
-        wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), model)
-        found = [
-            np.asarray(reached(CERTIFIERS[f"{name}-{norm}"], wide, x.astype(np.float64), y, eps))
-            for name in ("alpha-crown20", "quadratic100")
-        ]
+    names = (f"alpha-crown20-{norm}", f"quadratic100-{norm}")
+    found = [np.asarray(reached(CERTIFIERS[name], model, x, y, eps)) for name in names]
     assert np.all(found[1] >= found[0] - 1e-3)
     assert np.mean(found[1] - found[0]) > 0
 

@@ -13,16 +13,19 @@ bound also give its slope, a candidate for an attack, and the neurons that make 
 """
 
 import abc
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from robust_mnist.certify._backward import Hidden, lowest, margin_rows
 from robust_mnist.certify._lines import CURVES, Curve, lines, slopes
 from robust_mnist.models import MLP
+from robust_mnist.models.mlp import Dense
 from robust_mnist.threat import AbstractBall, Linf
 
 
@@ -55,8 +58,8 @@ class Explored(NamedTuple):
         point: Where.
         below: Its slope in the domain with z of at most `point`.
         above: The same with z of at least `point`.
-        bound_below: The same of the margin with z of at most `point`, from
-            `choices` with `below` in its place.
+        bound_below: The same of the margin with z of at most `point`, from `choices` with `below`
+            in its place.
         bound_above: The same with z of at least `point`.
         looseness: What that neuron adds to the gap between bound and margin; 0 if there is nothing
             to split.
@@ -218,9 +221,8 @@ class Search(AbstractSearch):
         rows, offsets = margin_rows(model, y)
         problem = Problem(model, self.ball, rows[other], offsets[other], x, eps)
         curve = CURVES[model.activation]
-        ends = jnp.stack([low, high, jnp.clip(jnp.zeros_like(low), low, high)])
-        found = curve.slope(ends)
-        scale = jnp.max(found, axis=0) - jnp.min(found, axis=0) + self.floor
+        least, most = curve.slopes_between(low, high)
+        scale = most - least + self.floor
 
         def step(state: Any, at: Array) -> tuple[Any, None]:
             slope, mean, square, best, held, margin, image, average = state
@@ -380,16 +382,12 @@ class Problem(eqx.Module):
         return jnp.where((low < 0) & (high > 0), loose, 0.0), jnp.zeros_like(middle)
 
     def layers(self, array: Neurons) -> list[Array]:
-        return per_layer(self.model, array)
+        return per_layer(self.model.layers[:-1], array)
 
 
-def per_layer(model: MLP, array: Neurons) -> list[Array]:
+def per_layer(hidden: Sequence[Dense | Hidden], array: Neurons) -> list[Array]:
     """An array over all hidden neurons, cut into those of each layer."""
-    ends, total = [], 0
-    for layer in model.layers[:-2]:
-        total += layer.bias.size
-        ends.append(total)
-    return jnp.split(array, ends)
+    return jnp.split(array, np.cumsum([layer.bias.size for layer in hidden])[:-1])
 
 
 def _least(
@@ -411,7 +409,7 @@ def first_slopes(
 ) -> Neurons:
     """The slopes that CROWN takes."""
     weight, found = margin_rows(model, y)[0][other], []
-    ends = zip(per_layer(model, low), per_layer(model, high), strict=True)
+    ends = zip(per_layer(model.layers[:-1], low), per_layer(model.layers[:-1], high), strict=True)
     for layer, (least, most) in reversed(list(zip(model.layers[:-1], ends, strict=True))):
         under, over = slopes(model.activation, least[None], most[None])
         found.append(jnp.where(weight > 0, under[0], over[0]))
@@ -447,7 +445,7 @@ def proven(
         size: As in `Hidden`.
         slope: Any slopes.
     """
-    arrays = (per_layer(model, array) for array in (low, high, size, slope))
+    arrays = (per_layer(model.layers[:-1], array) for array in (low, high, size, slope))
     layers = [
         Hidden(
             layer.weight, layer.bias, least, most, far,

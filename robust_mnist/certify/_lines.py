@@ -51,6 +51,13 @@ class Curve:
     stretch: float | None = None
     kinked: bool = False
 
+    def slopes_between(self, low: Array, high: Array) -> tuple[Array, Array]:
+        """The least and the largest slope between two points; it is flattest at one of them."""
+        ends = self.slope(low), self.slope(high)
+        nearest = self.slope(jnp.clip(jnp.zeros_like(low), low, high))
+        least = jnp.minimum(jnp.minimum(*ends), nearest)
+        return least, jnp.maximum(jnp.maximum(*ends), nearest)
+
 
 def _at_slope_of_tanh(slope: Array) -> tuple[Array, ...]:
     # Solves 1 - tanh(t)^2 = slope; in this form it is accurate however flat the slope.

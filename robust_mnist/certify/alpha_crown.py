@@ -94,8 +94,8 @@ def _moved(activation: str, layer: Hidden, move: Array) -> Hidden:
     """The layer with slopes moved by shares of the range of slopes between its bounds."""
     curve = CURVES[activation]
     low, high = layer.low[None], layer.high[None]
-    found = [curve.slope(point) for point in (low, high, jnp.clip(jnp.zeros_like(low), low, high))]
-    scale = jnp.max(jnp.stack(found), axis=0) - jnp.min(jnp.stack(found), axis=0)
+    least, most = curve.slopes_between(low, high)
+    scale = most - least
     low_slope, high_slope = layer.lines.low_slope, layer.lines.high_slope
     slopes = low_slope + move[0] * scale, high_slope + move[1] * scale
     return layer._replace(lines=lines(activation, low, high, *slopes))

@@ -7,8 +7,8 @@ each neuron is bounded below by a curve that is bent down,
 
     lambda s(z) >= mu z + least - q/2 (z - c)^2,
 
-which is closer than a line where lambda s is concave. The squares are
-then summed over all neurons and bounded together, layer by layer down to the pixels: for any v > 0,
+which is closer than a line where lambda s is concave. The squares are then summed over all neurons
+and bounded together, layer by layer down to the pixels: for any v > 0,
 
     sum of q_i (w_i d)^2 <= r sum of v_j d_j^2,  r the largest eigenvalue of Q^.5 W V^-1 W' Q^.5.
 """
@@ -115,20 +115,21 @@ class Quadratic(AbstractCertifier):
         linear = lowest(rows, offsets, layers, self.ball, x, eps)
         if not layers:
             return worst(linear, y)
-        problem = _Problem.whole(model.activation, self.ball, layers, x, eps)
+        problem = _Region.whole(model.activation, self.ball, layers, x, eps)
 
         def one(row: Array, offset: Array) -> Array:
-            bends = problem.search(row, offset, problem.start(row), self.steps, self.rate)
+            bends, _ = problem.search(row, offset, problem.start(row), self.steps, self.rate)
             return problem.proven(row, offset, bends)
 
-        curved = jax.vmap(one)(rows, offsets)
-        return worst(jnp.where(curved > linear, curved, linear), y)
+        # The true class has no margin to itself.
+        others = (y + 1 + jnp.arange(offsets.size - 1, dtype=y.dtype)) % offsets.size
+        curved, linear = jax.vmap(one)(rows[others], offsets[others]), linear[others]
+        return jnp.min(jnp.where(curved > linear, curved, linear))
 
 
-class _Problem(eqx.Module):
+class _Region(eqx.Module):
     """A ball around an image, for rows over the last hidden layer to be bounded on."""
 
-    curve: Curve = eqx.field(static=True)
     ball: AbstractBall
     layers: list[Hidden]
     low: list[Array]
@@ -137,18 +138,22 @@ class _Problem(eqx.Module):
     eps: Float[Array, ""]
     activation: str = eqx.field(static=True)
 
+    @property
+    def curve(self) -> Curve:
+        return CURVES[self.activation]
+
     @classmethod
     def whole(
         cls, activation: str, ball: AbstractBall, layers: list[Hidden], x: Array, eps: Array
-    ) -> "_Problem":
+    ) -> "_Region":
         """The ball as a whole."""
         low, high = [layer.low for layer in layers], [layer.high for layer in layers]
-        return cls(CURVES[activation], ball, layers, low, high, x, eps, activation)
+        return cls(ball, layers, low, high, x, eps, activation)
 
     def search(
         self, row: Array, offset: Array, start: list[_Bend], steps: int, rate: float | Array
-    ) -> list[_Bend]:
-        """Better choices, by Adam."""
+    ) -> tuple[list[_Bend], list[Array]]:
+        """Better choices, by Adam, and the eigenvectors that belong to them."""
         scales = self.scales(start)
         gradient = jax.grad(self.estimate, argnums=2, has_aux=True)
 
@@ -167,20 +172,18 @@ class _Problem(eqx.Module):
             )  # fmt: skip
             return (bends, vectors, mean, square), None
 
-        vectors = self.vectors()
-        none = jax.tree.map(jnp.zeros_like, start)
-        counts = jnp.arange(1, steps + 1, dtype=offset.dtype)
-        lengths = rate * jnp.linspace(1.0, 0.05, steps, dtype=offset.dtype)
-        (bends, *_), _ = jax.lax.scan(step, (start, vectors, none, none), (counts, lengths))
-        return bends
-
-    def vectors(self) -> list[Array]:
-        """Where the power method starts."""
-        # Not of ones, which the weights of opposite neurons cancel.
-        return [
+        # Where the power method starts: not at ones, which the weights of opposite neurons cancel.
+        vectors = [
             jax.random.normal(jax.random.key(0), layer.bias.shape, layer.bias.dtype)
             for layer in self.layers
         ]
+        none = jax.tree.map(jnp.zeros_like, start)
+        counts = jnp.arange(1, steps + 1, dtype=offset.dtype)
+        lengths = rate * jnp.linspace(1.0, 0.05, steps, dtype=offset.dtype)
+        (bends, vectors, *_), _ = jax.lax.scan(
+            step, (start, vectors, none, none), (counts, lengths)
+        )
+        return bends, vectors
 
     def pixels(self) -> tuple[Array, Array]:
         """A centre, and how far each pixel may be from it: `|d_j| <= far_j`, rounded up.
@@ -210,14 +213,8 @@ class _Problem(eqx.Module):
             # As in `affine`.
             slack = 2 * (outputs.size + 4) * limits.eps * layer.size
             wrong = jnp.abs(layer.weight) @ error * (1 + 2 * (outputs.size + 4) * limits.eps)
-            nearest = jnp.clip(jnp.zeros_like(layer.low), layer.low, layer.high)
-            steepest = (
-                jnp.maximum(
-                    jnp.maximum(self.curve.slope(layer.low), self.curve.slope(layer.high)),
-                    self.curve.slope(nearest),
-                )
-                + 64 * limits.eps  # slopes are right in the last places of 1
-            )
+            # Slopes are right in the last places of 1, however flat the curve.
+            steepest = self.curve.slopes_between(layer.low, layer.high)[1] + 64 * limits.eps
             found.append(_Centre(inputs, slack + wrong, steepest))
             outputs = self.curve.value(inputs)
             error = steepest * found[-1].error + 16 * (limits.eps * jnp.abs(outputs) + limits.tiny)
@@ -259,12 +256,9 @@ class _Problem(eqx.Module):
         """How far a step of length 1 goes."""
         found = []
         for layer, bend in zip(self.layers, bends, strict=True):
-            nearest = jnp.clip(jnp.zeros_like(layer.low), layer.low, layer.high)
-            slopes = jnp.stack([self.curve.slope(z) for z in (layer.low, layer.high, nearest)])
-            spread = jnp.max(slopes, axis=0) - jnp.min(slopes, axis=0) + 0.05
-            found.append(
-                _Bend(0.5 * spread, jnp.ones_like(bend.bend), 0.5 * jnp.ones_like(bend.below))
-            )
+            least, most = self.curve.slopes_between(layer.low, layer.high)
+            spread = 0.5 * (most - least + 0.05)
+            found.append(_Bend(spread, jnp.ones_like(bend.bend), 0.5 * jnp.ones_like(bend.below)))
         if not isinstance(self.ball, Linf):
             found[0] = found[0]._replace(below=jnp.zeros_like(found[0].below))
         return found
@@ -288,7 +282,8 @@ class _Problem(eqx.Module):
     ) -> tuple[Array, list[Array], tuple[Array, Array]]:
         """The same, with the weights of pixels, and what the squares take."""
         spent, vectors = self.squares(bends, vectors)
-        total, weight = self._carried(row, offset, bends)
+        slopes = [bend.slope for bend in bends]
+        total, weight = self._carried(row, offset, bends, slopes, self.low, self.high)
         return total - spent, vectors, (weight, spent)
 
     def squares(self, bends: list[_Bend], vectors: list[Array]) -> tuple[Array, list[Array]]:
@@ -309,16 +304,14 @@ class _Problem(eqx.Module):
         return largest / 2 * self.energy(1 / self.shares(bends[0])), after[::-1]
 
     def _carried(
-        self, row: Array, offset: Array, bends: list[_Bend],
-        tried: list[Array] | None = None, low: list[Array] | None = None,
-        high: list[Array] | None = None,
+        self, row: Array, offset: Array, bends: list[_Bend], slopes: list[Array],
+        low: list[Array], high: list[Array],
     ) -> tuple[Array, Array]:  # fmt: skip
         """The bound but for the squares, and the weights of pixels."""
         weight, bound, centres = row, offset, self.centres()
-        low, high = low or self.low, high or self.high
         for at in reversed(range(len(self.layers))):
             layer, bend, centre = self.layers[at], bends[at], centres[at].inputs
-            multiplier, q = weight * (tried[at] if tried else bend.slope), jnp.exp(bend.bend)
+            multiplier, q = weight * slopes[at], jnp.exp(bend.bend)
             z = self._lowest_point(weight, multiplier, q, centre, low[at], high[at])
             least = self._bent(weight, multiplier, q, centre)(z)
             bound = bound + jnp.sum(least) + multiplier @ layer.bias
@@ -330,7 +323,8 @@ class _Problem(eqx.Module):
         high: Neurons,
     ) -> Array:  # fmt: skip
         """The bound but for the squares, with other slopes and ends."""
-        return self._carried(row, offset, bends, *map(self._cut, (slope, low, high)))[0]
+        parts = (per_layer(self.layers, array) for array in (slope, low, high))
+        return self._carried(row, offset, bends, *parts)[0]
 
     def looseness(self, row: Array, bends: list[_Bend], image: Array) -> tuple[Neurons, Neurons]:
         """What weighs each neuron's output, and how far its bound is from its value at an image."""
@@ -349,10 +343,6 @@ class _Problem(eqx.Module):
             weights.append(weight)
             weight = multiplier @ layer.weight
         return jnp.concatenate(weights[::-1]), jnp.concatenate(found[::-1])
-
-    def _cut(self, array: Array) -> list[Array]:
-        """An array over all hidden neurons, cut into those of each layer."""
-        return jnp.split(array, np.cumsum([layer.bias.size for layer in self.layers])[:-1])
 
     def _lowest_point(
         self, weight: Neurons, multiplier: Neurons, q: Neurons, centre: Neurons,
@@ -435,11 +425,10 @@ class _Problem(eqx.Module):
         """
         unit = jnp.finfo(weight.dtype).eps
         if self.curve.kinked:
-            inner = [jnp.clip(jnp.zeros_like(low), low, high)]
+            inner = jnp.clip(jnp.zeros_like(low), low, high)[None]
         else:
-            shares = [at / PROVEN for at in range(1, PROVEN)]
-            width = high - low
-            inner = [jnp.minimum(low + share * width, high) for share in shares]
+            shares = jnp.arange(1, PROVEN, dtype=q.dtype) / PROVEN
+            inner = jax.vmap(lambda share: jnp.minimum(low + share * (high - low), high))(shares)
 
         def piece(left: Neurons, right: Neurons) -> Neurons:
             slope = self.curve.slope(left + (right - left) / 2)
@@ -452,17 +441,20 @@ class _Problem(eqx.Module):
             size = (jnp.abs(weight * slope) + jnp.abs(multiplier)) * farthest + jnp.abs(height)
             return least - 32 * unit * (size + q * (2 * farthest) ** 2)
 
-        points = jnp.stack([low, *inner, high])
+        points = jnp.concatenate([low[None], inner, high[None]])
         return jnp.min(jax.vmap(piece)(points[:-1], points[1:]), axis=0)
 
 
 def _powers(weight: Array, root: Neurons, shares: Array, vector: Neurons) -> Neurons:
     """Nearer to the first eigenvector of A A', A the weights between both factors; of length 1."""
-    for _ in range(POWERS):
+
+    def again(_: Array, vector: Neurons) -> Neurons:
         vector = root * (weight @ (shares**2 * ((root * vector) @ weight)))
         # Of a row of zeros nothing is left.
         largest = jnp.max(jnp.abs(vector))
-        vector = vector / jnp.where(largest > 0, largest, 1.0)
+        return vector / jnp.where(largest > 0, largest, 1.0)
+
+    vector = jax.lax.fori_loop(0, POWERS, again, vector)
     size = jnp.linalg.norm(vector)
     return vector / jnp.where(size > 0, size, 1.0)
 
@@ -507,7 +499,8 @@ class QuadraticSearch(AbstractSearch):
         problem = self._problem(model, x, eps, whole, whole.low, whole.high)
         rows, offsets = margin_rows(model, y)
         row, offset = rows[other], offsets[other]
-        return _packed(problem.search(row, offset, problem.start(row), self.first_steps, self.rate))
+        bends, _ = problem.search(row, offset, problem.start(row), self.first_steps, self.rate)
+        return _packed(bends)
 
     def proven(
         self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends,
@@ -525,10 +518,9 @@ class QuadraticSearch(AbstractSearch):
         rows, offsets = margin_rows(model, y)
         row, offset = rows[other], offsets[other]
         problem = self._problem(model, x, eps, whole, low, high)
-        bends = problem.search(row, offset, _unpacked(model, start), self.steps, self.rate)
-        vectors = problem.vectors()
-        for _ in range(4):
-            bound, vectors, (weight, spent) = problem.bound(row, offset, bends, vectors)
+        bends = _unpacked(model, start)
+        bends, vectors = problem.search(row, offset, bends, self.steps, self.rate)
+        bound, _, (weight, spent) = problem.bound(row, offset, bends, vectors)
         image = x + self.ball.ascend(x, -weight, eps)
         linear = Problem(model, self.ball, row, offset, x, eps)
         reached = jnp.sum(row * linear.outputs(image)) + offset
@@ -538,20 +530,20 @@ class QuadraticSearch(AbstractSearch):
 
     def _problem(
         self, model: MLP, x: Array, eps: Array, whole: Ends, low: Neurons, high: Neurons
-    ) -> _Problem:
-        arrays = (per_layer(model, array) for array in (*whole, low, high))
+    ) -> _Region:
+        hidden = model.layers[:-1]
+        arrays = (per_layer(hidden, array) for array in (*whole, low, high))
         layers, lows, highs = [], [], []
-        for layer, least, most, size, left, right in zip(model.layers[:-1], *arrays, strict=True):
+        for layer, least, most, size, left, right in zip(hidden, *arrays, strict=True):
             chosen = slopes(model.activation, least[None], most[None])
             enclosed = lines(model.activation, least[None], most[None], *chosen)
             layers.append(Hidden(layer.weight, layer.bias, least, most, size, enclosed))
             lows.append(left)
             highs.append(right)
-        curve = CURVES[model.activation]
-        return _Problem(curve, self.ball, layers, lows, highs, x, eps, model.activation)
+        return _Region(self.ball, layers, lows, highs, x, eps, model.activation)
 
     def _split(
-        self, problem: _Problem, row: Array, offset: Array, bends: list[_Bend], image: Array,
+        self, problem: _Region, row: Array, offset: Array, bends: list[_Bend], image: Array,
         spent: Array,
     ) -> tuple[Array, ...]:  # fmt: skip
         """The neuron whose split raises the lower of both bounds most, of those tried."""

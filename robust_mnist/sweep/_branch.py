@@ -263,14 +263,11 @@ class BranchAndBound:
         size = max(1, self.batch // PARTS)
         parts = [places[start : start + size] for start in range(0, places.size, size)]
         with jax.enable_x64(True):
-            bounds = [
-                jax.device_get(
-                    _proven(
-                        self.search, self.wide_model, self.wide, *at, cuts, padded(part, size)
-                    )
-                )
+            # All of them started before one is waited for.
+            bounds = jax.device_get([
+                _proven(self.search, self.wide_model, self.wide, *at, cuts, padded(part, size))
                 for part in parts
-            ]  # fmt: skip
+            ])  # fmt: skip
         found = np.concatenate(bounds)[: places.size]
         if found.dtype != np.float64:
             raise TypeError(f"certificates must be computed in float64, got {found.dtype}")
