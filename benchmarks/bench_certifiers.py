@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from robust_mnist.bench import matmul_flops
@@ -9,6 +10,10 @@ from robust_mnist.certify import CERTIFIERS
 from robust_mnist.config import EPS
 from robust_mnist.data.pixels import to_float
 from robust_mnist.sweep import certify_batch
+
+
+# Images by operations for one: the whole test set where that takes a second, else a part of it.
+COUNTS = ((999_999, 10_000), (1e8, 1000), (np.inf, 100))
 
 
 @pytest.mark.parametrize("name", CERTIFIERS)
@@ -20,8 +25,7 @@ def bench_certifier(time_call, network, mnist, name):
 
     one = jax.make_jaxpr(lambda x, y, eps: certifier(network, x, y, eps=eps))
     flops = matmul_flops(one(to_float(images[0]), jnp.int32(labels[0]), jnp.float32(small)))
-    # A whole test set where that takes a second, else a part of it.
-    count = len(labels) if flops is not None and flops < 1e6 else 1000
+    count = next(n for limit, n in COUNTS if (flops or 1e6) <= limit)
     images, labels = images[:count], labels[:count]
     certify = lambda eps: certify_batch(certifier, network, images, labels, eps=eps)
     proven = time_call(
