@@ -107,6 +107,11 @@ class AbstractSearch(eqx.Module):
     def batch(self) -> int:
         """Domains per compiled call that suit a CPU."""
 
+    @property
+    @abc.abstractmethod
+    def wide_batch(self) -> int:
+        """The same for an accelerator."""
+
     @abc.abstractmethod
     def choices(self, model: MLP) -> int:
         """How many numbers are chosen for a domain, the slopes of all neurons first."""
@@ -164,6 +169,7 @@ class Search(AbstractSearch):
         floor: Added to that range: where an activation is straight, the constraints that cut the
             ball up still move the slope.
         batch: Domains per compiled call that suit a CPU.
+        wide_batch: The same for an accelerator.
     """
 
     ball: AbstractBall = Linf()
@@ -172,6 +178,7 @@ class Search(AbstractSearch):
     candidates: int = eqx.field(static=True, default=8)
     floor: float = 0.1
     batch: int = eqx.field(static=True, default=512)
+    wide_batch: int = eqx.field(static=True, default=65536)
 
     @property
     def name(self) -> str:

@@ -9,19 +9,24 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Float32, Int
 
 from robust_mnist.certify._backward import hidden_layers
-from robust_mnist.certify._domains import AbstractSearch, Ends, Explored
+from robust_mnist.certify._domains import AbstractSearch, Ends, Explored, Search
+from robust_mnist.certify._linear import least_margin
+from robust_mnist.certify._lines import CURVES
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
 from robust_mnist.sweep._driver import CLOSE, Found, decide_images, in_chunks, padded
-from robust_mnist.sweep._frontier import Cuts, Domains, Frontier
+from robust_mnist.sweep._frontier import Cuts, Domains, Frontier, rows_of
+from robust_mnist.threat import Linf
 
 
 # A batch is proven in so many parts, those of them that are needed.
 PARTS = 8
+# Linear programs that are solved in one step.
+PROGRAMS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +122,8 @@ class BranchAndBound:
         batch: int = 0,
     ) -> None:
         self.search, self.model, self.part, self.eps = search, model, part, eps
-        self.batch = batch or (search.batch if jax.default_backend() == "cpu" else 16384)
+        suits = search.batch if jax.default_backend() == "cpu" else search.wide_batch
+        self.batch = batch or suits
         count = len(part.labels)
         self.labels = part.labels.astype(np.int32)
         self.certified = np.zeros(count, bool)
@@ -139,6 +145,8 @@ class BranchAndBound:
             self.wide = Balls(
                 *jax.device_put((images.astype(np.float64), labels, np.float64(eps), *ends))
             )
+        self.straight = CURVES[model.activation].kinked and isinstance(search.ball, Linf)
+        self._pixels, (self._low, self._high, _) = pixels.astype(np.float64), roots
         single = (array.astype(np.float32) for array in ends)
         self.balls = Balls(*jax.device_put((images, labels, np.float32(eps), *single)))
         self._begin()
@@ -208,7 +216,8 @@ class BranchAndBound:
         left = ~self._prove(found, at, whole)
         splits = looseness > 0
         # The whole where there is nothing to split.
-        self._push(found, whole, left & ~splits)
+        ended = left & ~splits
+        self._push(found, whole, ended & ~self._solve(found, whole, ended))
         left &= splits
         np.add.at(self.waiting, domains.image[left], 1)
         for half, trial in zip(_halves(whole, explored), bounds, strict=True):
@@ -232,18 +241,22 @@ class BranchAndBound:
 
     def _attack(self, image: np.ndarray, margin: np.ndarray, images: Array) -> None:
         """Judge what the search thinks is wrong, ties included, the worst image of each ball."""
-        for place in np.unique(image[margin <= 0]):
+        for place in np.unique(image[margin <= 0]).tolist():
             if not self.open[place]:
                 continue
             mine = np.flatnonzero(image == place)
             best = mine[np.argmin(margin[mine])]
-            one = slice(place, place + 1)
-            found = decide_images(
-                self.search.ball, self.model, self.part.images[one], self.labels[one],
-                np.asarray(_row(images, best))[None], eps=self.eps,
-            )  # fmt: skip
-            if found.size[0] <= self.eps:
-                self.found[int(place)] = found
+            self._judge(place, np.asarray(_row(images, best)))
+
+    def _judge(self, place: int, image: Float32[np.ndarray, " pixels"]) -> None:
+        """Keep what is thought to be wrong in the ball of an image, if it is."""
+        one = slice(place, place + 1)
+        found = decide_images(
+            self.search.ball, self.model, self.part.images[one], self.labels[one], image[None],
+            eps=self.eps,
+        )  # fmt: skip
+        if found.size[0] <= self.eps:
+            self.found[place] = found
 
     def _prove(
         self,
@@ -252,7 +265,7 @@ class BranchAndBound:
         cuts: Cuts,
         among: np.ndarray | None = None,
     ) -> Bool[np.ndarray, " domains"]:
-        """Which domains hold no wrong image, in float64; they are no longer waited for."""
+        """Which domains hold no wrong image, in float64."""
         done = domains.bound > 2 * CLOSE
         if among is not None:
             done &= among
@@ -268,14 +281,54 @@ class BranchAndBound:
                 _proven(self.search, self.wide_model, self.wide, *at, cuts, padded(part, size))
                 for part in parts
             ])  # fmt: skip
-        found = np.concatenate(bounds)[: places.size]
-        if found.dtype != np.float64:
-            raise TypeError(f"certificates must be computed in float64, got {found.dtype}")
-        done[places] = found > CLOSE
-        settled = domains.image[done]
-        np.subtract.at(self.waiting, settled, 1)
-        self.certified[settled] |= self.waiting[settled] == 0
+        return self._settle(domains, places, np.concatenate(bounds))
+
+    def _settle(
+        self, domains: Domains, places: np.ndarray, bounds: np.ndarray
+    ) -> Bool[np.ndarray, " domains"]:
+        """Which domains their bounds prove, those at some places; they are no longer waited for."""
+        if bounds.dtype != np.float64:
+            raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
+        done = np.zeros(len(domains.image), bool)
+        done[places] = bounds[: places.size] > CLOSE
+        image = domains.image[done]
+        np.subtract.at(self.waiting, image, 1)
+        self.certified[image] |= self.waiting[image] == 0
         return done
+
+    def _solve(
+        self, domains: Domains, cuts: Cuts, mask: Bool[np.ndarray, " domains"]
+    ) -> Bool[np.ndarray, " domains"]:
+        """Which of these domains, in which nothing bends, hold no wrong image: linear programs.
+
+        At most `PROGRAMS` of them, each of which takes as long as exploring dozens. What one finds
+        wrong instead is judged.
+        """
+        places = np.flatnonzero(mask & self.open[domains.image])[:PROGRAMS]
+        if not (self.straight and places.size):
+            return np.zeros(mask.size, bool)
+        image, other, rows = (
+            padded(array, PROGRAMS)
+            for array in (domains.image[places], domains.other[places], places)
+        )
+        some = rows_of(cuts, rows)
+        slopes = np.zeros((PROGRAMS, self._low.shape[1]), np.float32)
+        lows, highs = np.asarray(some.low), np.asarray(some.high)
+        for at, place in enumerate(image[: places.size].tolist()):
+            least = least_margin(
+                self.wide_model, int(self.labels[place]), int(other[at]), self._pixels[place],
+                self.eps, self._low[place], self._high[place], lows[at], highs[at],
+            )  # fmt: skip
+            if least is not None:
+                slopes[at] = least.slopes
+                if least.margin <= 0 and self.open[place]:
+                    self._judge(place, least.image.astype(np.float32))
+        with jax.enable_x64(True):
+            bounds = _proven(
+                Search(self.search.ball), self.wide_model, self.wide, jnp.asarray(image),
+                jnp.asarray(other), some._replace(start=jnp.asarray(slopes)), np.arange(PROGRAMS),
+            )  # fmt: skip
+        return self._settle(domains, places, np.asarray(bounds))
 
     def _push(self, domains: Domains, cuts: Cuts, mask: np.ndarray) -> None:
         at = np.flatnonzero(mask)

@@ -91,7 +91,7 @@ class Frontier:
         taken = taken[np.argsort(rank[taken], kind="stable")]
         domains, slots = self._held.take(taken), self._slot[taken]
         self._remove(taken)
-        return domains, _rows(self._cuts, padded(slots, self._batch))
+        return domains, rows_of(self._cuts, padded(slots, self._batch))
 
     def push(self, domains: Domains, cuts: Cuts, at: np.ndarray) -> None:
         """Add domains.
@@ -147,7 +147,7 @@ class Frontier:
 
 
 @jax.jit
-def _rows(cuts: Cuts, slots: Array) -> Cuts:
+def rows_of(cuts: Cuts, slots: Array) -> Cuts:
     return Cuts(*(array[slots] for array in cuts))
 
 
