@@ -11,12 +11,13 @@ from problems import case, grey_images, network, predicted
 from robust_mnist.certify import CERTIFIERS, CURVES, SEARCHES, Search
 from robust_mnist.certify._backward import hidden_layers
 from robust_mnist.certify._domains import Ends, Problem, first_slopes, proven
-from robust_mnist.certify._linear import least_margin
+from robust_mnist.certify._linear import Least, least_margin
 from robust_mnist.certify.milp import exact_margin
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.sweep import BranchAndBound, Budget, _branch, judge_batch, sizes
 from robust_mnist.sweep._branch import Balls
+from robust_mnist.sweep._driver import padded
 from robust_mnist.sweep._frontier import Cuts, Domains, Frontier
 from robust_mnist.threat import BALLS, Linf
 
@@ -245,51 +246,123 @@ def test_every_image_is_decided_and_what_is_found_is_wrong(activation, norm, sea
     assert most > 3  # more than the whole ball for each other class: some had to be cut up
 
 
+def leaf(model, point, low, high):
+    """Cuts at every kink that the ball straddles, on the sides where a point lies."""
+    inputs = []
+    for layer in model.layers[:-1]:
+        inputs.append(np.asarray(layer(point)))
+        point = CURVES[model.activation].value(jnp.asarray(inputs[-1]))
+    bends = (low < 0) & (high > 0)
+    above = np.concatenate(inputs) > 0
+    return np.where(bends & above, 0.0, -np.inf), np.where(bends & ~above, 0.0, np.inf)
+
+
 @pytest.mark.parametrize("activation", ["relu", "leaky-relu"])
 def test_where_nothing_bends_a_linear_program_finds_the_least_margin(activation, getkey):
-    """Against corners of small boxes, in which a network without cuts is linear."""
     model = network(getkey(), sizes=(6, 8, 8, 3), activation=activation)
-    rng, eps = np.random.default_rng(0), 0.01
-    corners = np.array(list(itertools.product([-eps, eps], repeat=6)))
-    straight = 0
+    rng, eps, empty, carried = np.random.default_rng(0), 0.3, 0, 0
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model)
         bounded = jax.jit(lambda x: hidden_layers(wide, Linf(), x, jnp.asarray(eps), refine=True))
         prove = jax.jit(functools.partial(proven, wide, Linf()))
-        for _ in range(20):
-            x = rng.uniform(0.1, 0.9, 6)
+        margin = jax.jit(jax.vmap(lambda z: wide(z)[0] - wide(z)[1]))
+        for _ in range(40):
+            x = rng.uniform(0, 1, 6)
             layers = bounded(jnp.asarray(x))
             low, high, size = (
                 np.concatenate([getattr(layer, name) for layer in layers])
                 for name in ("low", "high", "size")
             )
-            if np.any((low < 0) & (high > 0)):
-                continue
-            straight += 1
-            nowhere = np.full(low.size, np.inf)
-            outputs = np.asarray(jax.vmap(wide)(jnp.asarray(x + corners)))
-            reached = np.min(outputs[:, 0] - outputs[:, 1])
-            ball = wide, 0, 1, x, eps, low, high
-            whole = least_margin(*ball, -nowhere, nowhere)
-            assert whole.margin == pytest.approx(reached, abs=1e-9)
+            ends = np.maximum(x - eps, 0), np.minimum(x + eps, 1)
+            cuts = leaf(wide, jnp.asarray(rng.uniform(*ends)), low, high)
             args = [jnp.asarray(array) for array in (x, 0, 1, eps)]
-            assert prove(*args, low, high, size, whole.slopes) == pytest.approx(reached, abs=1e-9)
-            # Cut off where that minimum lies, at the middle of the neuron that it drives farthest.
-            inputs = np.asarray(wide.layers[0](jnp.asarray(whole.image)))
-            at = int(np.argmax(np.abs(inputs - (low + high)[:8] / 2)))
-            middle = (low[at] + high[at]) / 2
-            cuts = -nowhere, nowhere.copy()
-            cuts[int(inputs[at] > middle)][at] = middle
-            least = least_margin(*ball, *cuts)
-            assert least.margin > whole.margin
-            image = jnp.asarray(least.image)
-            assert wide.layers[0](image)[at] == pytest.approx(middle, abs=1e-6)
-            ends = np.maximum(low, cuts[0]), np.minimum(high, cuts[1])
-            bound = prove(*args, *ends, size, least.slopes)
-            assert bound == pytest.approx(least.margin, abs=1e-7)
-            logits = wide(image)
-            assert logits[0] - logits[1] == pytest.approx(least.margin, abs=1e-7)
-    assert straight > 5
+
+            def bound(found, cuts, args=args, low=low, high=high, size=size):
+                inner = np.maximum(low, cuts[0]), np.minimum(high, cuts[1])
+                return float(prove(*args, *inner, size, jnp.asarray(found.slopes)))
+
+            least = least_margin(wide, 0, 1, x, eps, low, high, *cuts)
+            assert np.isfinite(least.margin)
+            reached = float(margin(jnp.asarray(least.image)[None])[0])
+            assert reached == pytest.approx(least.margin, abs=1e-6)
+            # Nothing in the same domain lies below.
+            points = rng.uniform(*ends, (20, 6))
+            same = [
+                all(map(np.array_equal, leaf(wide, jnp.asarray(point), low, high), cuts))
+                for point in points
+            ]
+            assert np.all(np.asarray(margin(jnp.asarray(points)))[same] >= least.margin - 1e-6)
+            # The multipliers of neurons that weigh nothing are lost, hardly ever here.
+            carried += bound(least, cuts) == pytest.approx(least.margin, abs=1e-5)
+            assert bound(least, cuts) <= least.margin + 1e-9
+            # On the wrong side of one kink is another domain, or none.
+            turned = [cut.copy() for cut in cuts]
+            at = rng.choice(np.flatnonzero(np.isfinite(cuts[0]) | np.isfinite(cuts[1])))
+            turned[0][at], turned[1][at] = -cuts[1][at], -cuts[0][at]
+            other = least_margin(wide, 0, 1, x, eps, low, high, *turned)
+            empty += np.isinf(other.margin)
+            if np.isinf(other.margin):
+                carried += bound(other, turned) > 0
+            else:
+                carried += bound(other, turned) == pytest.approx(other.margin, abs=1e-5)
+    assert empty > 3
+    assert carried >= 70
+
+
+def test_linear_programs_settle_what_they_prove_and_give_up_ties(getkey, monkeypatch):
+    model = network(getkey(), sizes=(6, 8, 8, 3), activation="relu")
+    images, eps = grey_images(getkey(), 4, pixels=6), 0.5
+    labels = predicted(model, images)
+    work = BranchAndBound(
+        SEARCHES["linf"][-1], model, Part(images, labels, np.arange(4)), eps, batch=64
+    )
+    rng, image, other, lows, highs, margins = np.random.default_rng(0), [], [], [], [], []
+    for _ in range(40):
+        at = int(rng.integers(4))
+        x = to_float(images[at]).astype(np.float64)
+        point = jnp.asarray(
+            rng.uniform(np.maximum(x - eps, 0), np.minimum(x + eps, 1)), jnp.float32
+        )
+        low, high = np.asarray(work.wide.low)[at], np.asarray(work.wide.high)[at]
+        cuts = leaf(model, point, low, high)
+        image.append(at)
+        other.append((int(labels[at]) + 1 + int(rng.integers(2))) % 3)
+        lows.append(cuts[0])
+        highs.append(cuts[1])
+        found = least_margin(work.wide_model, int(labels[at]), other[-1], x, eps, low, high, *cuts)
+        margins.append(found.margin)
+    fill = lambda rows: jnp.asarray(padded(np.asarray(rows, np.float32), 64))
+    cuts = Cuts(fill(lows), fill(highs), fill(lows) * 0)
+    domains = Domains(
+        np.asarray(image, np.int32), np.asarray(other, np.int32), np.zeros(40, np.float32)
+    )
+    margins, mask = np.array(margins), np.arange(40) % 5 != 0
+    waiting = work.waiting.copy()
+    monkeypatch.setattr(_branch, "PATIENCE", np.inf)
+    done = work._solve(domains, cuts, mask)
+    tried = np.flatnonzero(mask)[: _branch.PROGRAMS]
+    assert 0 < done.sum() < len(tried)
+    assert not done[np.setdiff1d(np.arange(40), tried)].any()
+    assert np.all(margins[done] > 0)
+    broken = np.isin(domains.image, list(work.found))
+    assert np.all(done[tried] | (margins[tried] < 1e-3) | broken[tried])
+    assert np.array_equal(waiting - work.waiting, np.bincount(domains.image[done], minlength=4))
+    assert work.found
+    for place in work.found:
+        assert margins[domains.image == place].min() <= 1e-6
+
+    # Nothing is proven, and nothing found wrong: a tie, which is not tried for ever.
+    monkeypatch.setattr(
+        _branch, "least_margin", lambda *args: Least(np.zeros(16), 0.0, np.asarray(args[3]))
+    )
+    assert not work._solve(domains, cuts, mask & ~broken).any()
+    assert np.all(work.tied[domains.image[mask & ~broken]])
+    assert work.open[work.tied].any()
+    list(work.run(Budget(seconds=60.0)))
+    assert not len(work.frontier)
+
+    monkeypatch.setattr(_branch, "least_margin", lambda *_: None)
+    assert not work._solve(domains, cuts, mask).any()
 
 
 def test_intervals_that_are_too_narrow_would_be_caught(getkey, monkeypatch):

@@ -385,11 +385,18 @@ class Problem(eqx.Module):
         middle = low + (high - low) / 2
         if not curve.kinked:
             return loose, middle
-        # Straight on either side of its kink; there is nothing to gain elsewhere.
-        return jnp.where((low < 0) & (high > 0), loose, 0.0), jnp.zeros_like(middle)
+        return loose_at_kinks(loose, low, high), jnp.zeros_like(middle)
 
     def layers(self, array: Neurons) -> list[Array]:
         return per_layer(self.model.layers[:-1], array)
+
+
+def loose_at_kinks(loose: Neurons, low: Neurons, high: Neurons) -> Neurons:
+    """Looseness of neurons that are straight on either side of 0: elsewhere a split gains nothing.
+
+    It is above 0 for each that bends, so that there is something to split until none does.
+    """
+    return jnp.where((low < 0) & (high > 0), jnp.maximum(loose, jnp.finfo(loose.dtype).tiny), 0.0)
 
 
 def per_layer(hidden: Sequence[Dense | Hidden], array: Neurons) -> list[Array]:

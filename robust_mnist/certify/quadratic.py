@@ -24,7 +24,14 @@ from jaxtyping import Array, Float, Int
 
 from robust_mnist.certify._backward import Hidden, hidden_layers, lowest, margin_rows, worst
 from robust_mnist.certify._base import AbstractCertifier
-from robust_mnist.certify._domains import AbstractSearch, Ends, Explored, Problem, per_layer
+from robust_mnist.certify._domains import (
+    AbstractSearch,
+    Ends,
+    Explored,
+    Problem,
+    loose_at_kinks,
+    per_layer,
+)
 from robust_mnist.certify._lines import CURVES, Curve, lines, slopes
 from robust_mnist.certify._norms import spectral_norm
 from robust_mnist.models import MLP
@@ -565,7 +572,7 @@ class QuadraticSearch(AbstractSearch):
         middle = low + (high - low) / 2
         if curve.kinked:
             middle = jnp.zeros_like(middle)
-            loose = jnp.where((low < 0) & (high > 0), loose, 0.0)
+            loose = loose_at_kinks(loose, low, high)
         centre = join([one.inputs for one in problem.centres()])
         bent, slope = (join([getattr(bend, name) for bend in bends]) for name in ("bend", "slope"))
         q = jnp.exp(bent)

@@ -25,8 +25,8 @@ from robust_mnist.threat import Linf
 
 # A batch is proven in so many parts, those of them that are needed.
 PARTS = 8
-# Linear programs that are solved in one step.
-PROGRAMS = 32
+# Linear programs that are solved in one step at most, and the seconds after which no other begins.
+PROGRAMS, PATIENCE = 32, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +103,7 @@ class BranchAndBound:
         certified: Images that are proven right.
         found: What was found wrong, one entry per image.
         spent: Domains that each image took.
+        tied: Images with a margin so near to 0 somewhere that neither can be shown; they stay open.
 
     Args:
         search: How a domain is explored.
@@ -145,7 +146,8 @@ class BranchAndBound:
             self.wide = Balls(
                 *jax.device_put((images.astype(np.float64), labels, np.float64(eps), *ends))
             )
-        self.straight = CURVES[model.activation].kinked and isinstance(search.ball, Linf)
+        self.piecewise = CURVES[model.activation].kinked and isinstance(search.ball, Linf)
+        self.tied = np.zeros(count, bool)
         self._pixels, (self._low, self._high, _) = pixels.astype(np.float64), roots
         single = (array.astype(np.float32) for array in ends)
         self.balls = Balls(*jax.device_put((images, labels, np.float32(eps), *single)))
@@ -188,7 +190,7 @@ class BranchAndBound:
         while True:
             # Domains that were taken out may be lost, and entries not agree with their rows.
             self._torn = True
-            self.frontier.drop(~self.open | (self.spent >= budget.domains))
+            self.frontier.drop(~self.open | self.tied | (self.spent >= budget.domains))
             taken = time.perf_counter() - start
             if not len(self.frontier) or taken >= budget.seconds:
                 self._torn = False
@@ -301,34 +303,44 @@ class BranchAndBound:
     ) -> Bool[np.ndarray, " domains"]:
         """Which of these domains, in which nothing bends, hold no wrong image: linear programs.
 
-        At most `PROGRAMS` of them, each of which takes as long as exploring dozens. What one finds
-        wrong instead is judged.
+        Each takes as long as exploring dozens of domains on a CPU, thousands on an accelerator.
+        What one finds wrong instead is judged.
         """
         places = np.flatnonzero(mask & self.open[domains.image])[:PROGRAMS]
-        if not (self.straight and places.size):
+        if not (self.piecewise and places.size):
             return np.zeros(mask.size, bool)
         image, other, rows = (
             padded(array, PROGRAMS)
             for array in (domains.image[places], domains.other[places], places)
         )
         some = rows_of(cuts, rows)
-        slopes = np.zeros((PROGRAMS, self._low.shape[1]), np.float32)
+        slopes = np.zeros((PROGRAMS, self._low.shape[1]))
+        margins = np.full(PROGRAMS, np.inf)
         lows, highs = np.asarray(some.low), np.asarray(some.high)
-        for at, place in enumerate(image[: places.size].tolist()):
+        start = time.perf_counter()
+        for at, which in enumerate(image[: places.size].tolist()):
+            if time.perf_counter() - start > PATIENCE:
+                break
+            if not self.open[which]:
+                continue
             least = least_margin(
-                self.wide_model, int(self.labels[place]), int(other[at]), self._pixels[place],
-                self.eps, self._low[place], self._high[place], lows[at], highs[at],
+                self.wide_model, int(self.labels[which]), int(other[at]), self._pixels[which],
+                self.eps, self._low[which], self._high[which], lows[at], highs[at],
             )  # fmt: skip
             if least is not None:
-                slopes[at] = least.slopes
-                if least.margin <= 0 and self.open[place]:
-                    self._judge(place, least.image.astype(np.float32))
+                slopes[at], margins[at] = least.slopes, least.margin
+                if least.margin <= 0:
+                    self._judge(which, least.image.astype(np.float32))
         with jax.enable_x64(True):
             bounds = _proven(
                 Search(self.search.ball), self.wide_model, self.wide, jnp.asarray(image),
                 jnp.asarray(other), some._replace(start=jnp.asarray(slopes)), np.arange(PROGRAMS),
             )  # fmt: skip
-        return self._settle(domains, places, np.asarray(bounds))
+        done = self._settle(domains, places, np.asarray(bounds))
+        # The least margin there is: with it so low, no bound will do, and no image was found wrong.
+        final = places[(margins[: places.size] <= 2 * CLOSE) & ~done[places]]
+        self.tied[domains.image[final]] = True
+        return done
 
     def _push(self, domains: Domains, cuts: Cuts, mask: np.ndarray) -> None:
         at = np.flatnonzero(mask)
