@@ -15,7 +15,15 @@ from robust_mnist.certify._linear import Least, least_margin
 from robust_mnist.certify.milp import exact_margin
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
-from robust_mnist.sweep import BranchAndBound, Budget, _branch, judge_batch, sizes
+from robust_mnist.sweep import (
+    Bounds,
+    BranchAndBound,
+    Budget,
+    _branch,
+    _certify,
+    judge_batch,
+    sizes,
+)
 from robust_mnist.sweep._branch import Balls
 from robust_mnist.sweep._driver import padded
 from robust_mnist.sweep._frontier import Cuts, Domains, Frontier
@@ -398,6 +406,22 @@ def test_a_budget_stops_and_what_was_decided_stays(getkey):
     work = BranchAndBound(SEARCHES["linf"][-1], model, part, 0.06, batch=32)
     assert list(work.run(Budget(seconds=0.0))) == []
     assert work.open.all()
+
+
+def test_the_searches_share_a_budget_and_time_that_is_left(getkey, monkeypatch):
+    model, images = network(getkey(), sizes=(6, 8, 3)), grey_images(getkey(), 2, pixels=6)
+    part, given = Part(images, predicted(model, images), np.arange(2)), []
+
+    def explore(*args):
+        given.append(args[-1])
+        yield from ()
+
+    monkeypatch.setattr(_certify, "_explore", explore)
+    bounds = Bounds.clean(model, part, "linf")
+    list(_certify._branch(model, part, bounds, 0.1, Budget(seconds=100.0, domains=40)))
+    assert [budget.domains for budget in given] == [30, 10]
+    # The first took no time here.
+    assert [budget.seconds for budget in given] == pytest.approx([75, 100], abs=1)
 
 
 @pytest.mark.parametrize("place", ["_explore", "_halves", "_proven"])
