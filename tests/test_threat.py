@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from robust_mnist.threat import BALLS, L1
+from robust_mnist.threat import BALLS, L1, cutoff
+from robust_mnist.threat._budget import spend
 
 
 every_ball = pytest.mark.parametrize("ball", BALLS.values(), ids=BALLS.keys())
@@ -188,3 +189,29 @@ def test_a_half_space_beyond_the_box_ends_in_its_nearest_corner(ball, getkey):
     x, gradient = jax.random.uniform(getkey(), (9,)), jax.random.normal(getkey(), (9,))
     corner = (gradient > 0).astype(jnp.float32)
     assert jnp.allclose(x + ball.nearest(x, gradient, jnp.array(1e3)), corner, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("budget", [-1.0, 0.0, 0.5, 7.0, 40.3, 1e6, np.inf])
+def test_a_budget_is_spent_as_if_pixels_had_been_sorted(scale, budget, getkey):
+    # Few different values, so that many pixels are equal and the first of them come first.
+    values = jax.random.randint(getkey(), (200,), 0, 9).astype(jnp.float32) * scale
+    prices = jax.random.uniform(getkey(), (200,)).at[::7].set(0.0)
+
+    found = spend(values, prices, jnp.float32(budget))
+
+    order = np.argsort(-np.asarray(values), kind="stable")
+    sorted_prices = np.asarray(prices, np.float64)[order]
+    before = np.cumsum(sorted_prices) - sorted_prices
+    expected = np.zeros(200)
+    expected[order] = np.clip(budget - before, 0.0, sorted_prices)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [1, 2, 50, 199, 200])
+def test_a_cutoff_is_the_value_at_a_place(place, getkey):
+    values = jax.random.uniform(getkey(), (200,)).at[::3].set(0.25)
+
+    found = cutoff(values, jnp.ones(200), jnp.float32(place - 1))
+
+    assert found == np.sort(values)[-place]

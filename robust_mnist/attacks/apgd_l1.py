@@ -12,7 +12,7 @@ from robust_mnist import metrics
 from robust_mnist.attacks._base import AbstractBallAttack
 from robust_mnist.attacks.losses import AbstractLoss, CrossEntropy, words
 from robust_mnist.models import AbstractClassifier
-from robust_mnist.threat import L0, L1
+from robust_mnist.threat import L0, L1, cutoff
 
 
 class _State(eqx.Module):
@@ -167,7 +167,8 @@ class APGDL1(AbstractBallAttack):
         """Equal parts of a step of size 1, in the pixels of the largest entries of the gradient."""
         size = jnp.abs(gradient)
         moved = jnp.clip(jnp.ceil(changed / self.fewer), 1, size.size)
-        signs = jnp.where(size >= _largest(size, moved), jnp.sign(gradient), 0)
+        least = cutoff(size, jnp.ones_like(size), moved - 1)
+        signs = jnp.where(size >= least, jnp.sign(gradient), 0)
         return signs / jnp.maximum(L0().size(signs), 1.0)
 
     def _feasible(self, x: Array, z: Array, eps: Array) -> Array:
@@ -176,23 +177,3 @@ class APGDL1(AbstractBallAttack):
     def _draw(self, key: PRNGKeyArray, pixels: int) -> Float[Array, " pixels"]:
         """What is projected for a start: far outside the ball, so that it is sparse."""
         return jax.random.normal(key, (pixels,))
-
-
-def _largest(values: Float[Array, " pixels"], place: Float[Array, ""]) -> Float[Array, ""]:
-    """The value that comes at this place, from 1, when the largest comes first; none is below 0.
-
-    Bits of such numbers are ordered as the numbers are, so bisecting the bits is exact, and ten
-    times as fast on a CPU as sorting.
-    """
-    width = jnp.finfo(values.dtype).bits
-    bits = jax.lax.bitcast_convert_type(values, jnp.dtype(f"int{width}"))
-
-    def halve(ends: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-        low, high = ends
-        middle = low + (high - low) // 2
-        enough = jnp.sum((bits >= middle).astype(values.dtype)) >= place
-        return (jnp.where(enough, middle, low), jnp.where(enough, high, middle)), None
-
-    ends = (jnp.zeros((), bits.dtype), jnp.max(bits) + 1)
-    (found, _), _ = jax.lax.scan(halve, ends, length=width - 1)
-    return jax.lax.bitcast_convert_type(found, values.dtype)

@@ -5,6 +5,7 @@ knows its norm, and how to move best in it without leaving the box [0, 1].
 """
 
 from robust_mnist.threat._base import AbstractBall as AbstractBall, room as room
+from robust_mnist.threat._budget import cutoff as cutoff
 from robust_mnist.threat.l0 import L0 as L0
 from robust_mnist.threat.l1 import L1 as L1
 from robust_mnist.threat.l2 import L2 as L2

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from robust_mnist.threat._base import (
     AbstractBall,
@@ -13,6 +13,7 @@ from robust_mnist.threat._base import (
     shared,
     to_unit,
 )
+from robust_mnist.threat._budget import spend
 
 
 class L0(AbstractBall):
@@ -30,7 +31,7 @@ class L0(AbstractBall):
         return jnp.sum(delta != 0).astype(delta.dtype)
 
     def project(self, delta: Image, eps: Scalar) -> Image:
-        return jnp.where(_rank(jnp.abs(delta)) < jnp.floor(eps), delta, 0.0)
+        return jnp.where(_first(jnp.abs(delta), eps), delta, 0.0)
 
     def steepest(self, gradient: Image) -> Image:
         # One pixel, by as much as black and white differ.
@@ -41,30 +42,27 @@ class L0(AbstractBall):
         """Random pixels change by random amounts of at most 1."""
         which_key, size_key = jax.random.split(key)
         change = jax.random.uniform(size_key, (pixels,), minval=-1.0, maxval=1.0)
-        order = _rank(jax.random.uniform(which_key, (pixels,)))
-        return jnp.where(order < jnp.floor(eps), change, 0.0)
+        return jnp.where(_first(jax.random.uniform(which_key, (pixels,)), eps), change, 0.0)
 
     def ascend(self, x: Image, gradient: Image, eps: Scalar) -> Image:
         unit, _ = to_unit(gradient)
         limit = room(x, unit)
         gain = jnp.abs(unit) * limit
-        return jnp.sign(unit) * jnp.where(_rank(gain) < jnp.floor(eps), limit, 0.0)
+        return jnp.sign(unit) * jnp.where(_first(gain, eps), limit, 0.0)
 
     def nearest(self, x: Image, gradient: Image, rise: Scalar) -> Image:
         unit, scale = to_unit(gradient)
-        limit, wanted = room(x, unit), rise / scale
+        limit = room(x, unit)
         gain = jnp.abs(unit) * limit
-        order = jnp.argsort(gain, descending=True)
-        falling = gain[order]
-        before = jnp.zeros_like(gain).at[order].set(jnp.cumsum(falling) - falling)
-        return jnp.sign(unit) * jnp.where((before < wanted) & (gain > 0), limit, 0.0)
+        # No pixel is changed for what the sum of the others lost by rounding.
+        wanted = rise / scale * (1 - 8 * jnp.finfo(x.dtype).eps)
+        return jnp.sign(unit) * jnp.where(spend(gain, gain, wanted) > 0, limit, 0.0)
 
     def least(self, x: Image, weights: Image, eps: Scalar) -> Scalar:
         gain = jnp.abs(weights) * room(x, -weights)
         return clean_value(x, weights) - shared(gain, jnp.ones_like(gain), jnp.floor(eps))
 
 
-def _rank(values: Image) -> Image:
-    """Place of each value when the largest comes first; the first of equal ones comes first."""
-    order = jnp.argsort(values, descending=True, stable=True)
-    return jnp.zeros_like(values).at[order].set(jnp.arange(order.size, dtype=values.dtype))
+def _first(values: Image, eps: Scalar) -> Bool[Array, " pixels"]:
+    """Which pixels have the `eps` largest values; the first of equal ones come first."""
+    return spend(values, jnp.ones_like(values), jnp.floor(eps)) > 0
