@@ -9,6 +9,7 @@ them installs JAX's wheels for that CUDA.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -111,11 +112,12 @@ def bench(session: nox.Session) -> None:
 
     Choose the accelerator with JAX_PLATFORMS, and its wheel with `-- --extra cuda13`. With
     `-- --quick` the short list is run, and its result kept in runs/bench. Compare results with
-    `robust-mnist bench`.
+    `robust-mnist bench`. Exit code 5: JAX runs on another device than the one asked for.
     """
     extra, args = split_extra(session.posargs)
     session.install("-e", f".{extra}", *group("bench"))
-    session.run("python", "-m", "pytest", "benchmarks", "--benchmark-only", *args)
+    with exit_codes():
+        session.run("python", "-m", "pytest", "benchmarks", "--benchmark-only", *args)
 
 
 @nox.session(name="bench-compare", reuse_venv=True, default=False)
@@ -126,7 +128,8 @@ def bench_compare(session: nox.Session) -> None:
     """
     extra, args = split_extra(session.posargs)
     session.install("-e", f".{extra}", *group("bench"))
-    session.run("robust-mnist", "bench", "compare", *args)
+    with exit_codes():
+        session.run("robust-mnist", "bench", "compare", *args)
 
 
 @nox.session(name="bench-accelerators", reuse_venv=True, default=False)
@@ -232,6 +235,18 @@ def bench_legs(gpu_runner: str) -> list[dict[str, str]]:
         "extra": "--extra=cuda13",
     }
     return [cpu, gpu] if gpu_runner else [cpu]
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """End with the exit code of a program that failed, where nox has 1 for every failure."""
+    try:
+        yield
+    except CommandFailed as error:
+        # Releases of nox before 2026 do not tell it.
+        if code := getattr(error, "return_code", None):
+            sys.exit(code)
+        raise
 
 
 def split_extra(posargs: Sequence[str]) -> tuple[str, list[str]]:

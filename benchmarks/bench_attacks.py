@@ -1,5 +1,7 @@
 """Attacks: every one in the registry, so that a new one is timed without another line."""
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,9 +16,11 @@ from robust_mnist.attacks import (
     AbstractStepAttack,
     LinearRegion,
 )
-from robust_mnist.config import DEFAULT_NORMS, EPS, METHODS
+from robust_mnist.config import DEFAULT_NORMS, EPS, METHODS, SweepSettings
+from robust_mnist.console import Console
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
+from robust_mnist.records import RunFolder
 from robust_mnist.sweep import attack_batch, break_batch, cost, method_key
 
 
@@ -72,7 +76,7 @@ def time_attack(benchmark, time_compiled, network, images, labels, name, eps):
     ids, radii = jnp.arange(count, dtype=jnp.int32), jnp.full(count, eps, jnp.float32)
     images, labels = images[:count], labels[:count]
     attacked = time_compiled(
-        run, network, images, labels, ids, radii, items=count, rounds=15 if count > FEW else 5
+        run, network, images, labels, ids, radii, items=count, rounds=15 if count > FEW else 3
     )
 
     count_evaluations(benchmark, network)
@@ -100,7 +104,7 @@ def bench_step_attack(benchmark, time_compiled, network, images, labels, name):
     step = jnp.asarray(min(STEP, attack.largest_step), jnp.float32)
     images, labels = images[:count], labels[:count]
     attacked = time_compiled(
-        run, network, images, labels, keys, step, items=count, rounds=30 if count > FEW else 5
+        run, network, images, labels, keys, step, items=count, rounds=30 if count > FEW else 3
     )
 
     count_evaluations(benchmark, network)
@@ -164,17 +168,21 @@ def bench_break(benchmark, time_call, network, mnist, name):
     )
 
 
-def bench_evaluation(time_call, network, split):
-    """The methods of the preset `grid` in both norms, without figures and files."""
+def bench_evaluation(time_call, network, split, tmp_path):
+    """What `run` does with a trained network by default, without figures: every cell and stage."""
+    number = itertools.count()
+    plan = sweep.plan(SweepSettings(), network.activation)
+    about = dict.fromkeys(("dataset", "model", "objective", "accelerator"), "")
 
     def evaluate():
-        run = lambda norm: sweep.radii(
-            network, split.test, norm=norm, methods=METHODS[norm], eps=EPS[norm],
-            key=jax.random.key(0),
-        )  # fmt: skip
-        return [run(norm) for norm in DEFAULT_NORMS]
+        folder = RunFolder(tmp_path / str(next(number)))
+        folder.update({"settings": {"seed": 0, "seeds": 1}})
+        task = sweep.Task(folder, split.test, plan, attack_seed=0, about=about)
+        sweep.sweep_run(task, {0: network}, Console(quiet=True))
+        return folder.load(panels=False)
 
-    linf, l2 = time_call(evaluate, items=len(split.test.labels), rounds=1, compiles=True)
+    found = time_call(evaluate, items=len(split.test.labels), rounds=1, once=True)
+    [linf], [l2] = (found.radii_of(norm) for norm in DEFAULT_NORMS)
     assert 0.05 < linf.attacked_accuracy([0.05])[0] < 0.6
     assert 0.05 < l2.attacked_accuracy([0.8])[0] < 0.6
     assert linf.certified_accuracy([0.0025])[0] > 0.5

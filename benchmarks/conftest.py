@@ -9,11 +9,12 @@ What a result file says of a benchmark, in `extra_info`, each where it applies:
 - `peak_share`: of the rate of a large square product on this machine; `own_peak_share`: of the
   rate of the benchmark's own products, each alone; none where calling one takes most of its time.
 - `trace_s`, `lower_s`, `compile_s`, `first_call_s`: what the first result takes. `compilations`:
-  how many programs are compiled for it.
+  how many programs are compiled for it, none of them left over from another benchmark.
 - `operations`, `argument_bytes`, `output_bytes`, `temporary_bytes`, `peak_bytes`: the compiled
   program.
 - `image_evaluations`: the cost of an attack in forward passes of one image.
-- `amortised_s`: a call in a row of calls that nobody waits for, where a round waits for each.
+- `amortised_s`: a call in a row of calls that nobody waits for, where a round waits for each;
+  for calls of at most 20 ms, since of longer ones both are the same.
 - `logits`, `flags`, `near_zero`, `robust_accuracy`, `eps`, `accuracy`: what came out, of the same
   network on every machine.
 """
@@ -32,6 +33,7 @@ from robust_mnist.bench import (
     environment_key,
     measure_peaks,
     own_rate,
+    seconds_per_call,
     wrong_device,
 )
 from robust_mnist.clock import stopwatch
@@ -51,6 +53,8 @@ QUICK = (
     "bench_startup.py::bench_help",
 )
 QUICK_ROUNDS = 10
+SHORT_S = 0.02
+FAILED = pytest.StashKey[set[str]]()
 LOAD = pytest.StashKey[list[float]]()
 PEAKS = pytest.StashKey[dict]()
 RATES = pytest.StashKey[dict[str, dict]]()
@@ -68,7 +72,7 @@ def pytest_configure(config):
     jax.config.update("jax_enable_compilation_cache", False)
     # Before the benchmarks are a load of their own; Windows has none to tell.
     config.stash[LOAD] = list(os.getloadavg()) if hasattr(os, "getloadavg") else []
-    config.stash[RATES] = {}
+    config.stash[RATES], config.stash[FAILED] = {}, set()
     off = config.option.benchmark_disable or config.option.collectonly
     config.stash[PEAKS] = {} if off else measure_peaks()
     if config.option.benchmark_json is None and not off:
@@ -78,7 +82,21 @@ def pytest_configure(config):
         config.option.benchmark_json = HERE.parent / folder / environment_key(environment()) / now
 
 
-def pytest_benchmark_update_json(config):
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.failed:
+        item.config.stash[FAILED].add(item.nodeid)
+    return report
+
+
+def pytest_benchmark_update_json(config, output_json):
+    # What failed its check was timed before; work left out is no speed-up.
+    output_json["benchmarks"] = [
+        benchmark
+        for benchmark in output_json["benchmarks"]
+        if benchmark["fullname"] not in config.stash[FAILED]
+    ]
     # The folder is made when there is something to put into it.
     config.option.benchmark_json.parent.mkdir(parents=True, exist_ok=True)
 
@@ -143,24 +161,33 @@ def pytest_terminal_summary(terminalreporter, config):
 def time_call(benchmark, request):
     """Time `call()`, which has to wait for its own result.
 
-    Of everything counted, such as `items=1000`, the count is saved and how many the median round
-    did per second. `compiles` is for calls that a user makes once, compilation and all.
+    Of everything counted, such as `items=1000` or a function of the result, the count is saved and
+    how many the median round did per second. `once` is for what a user does once in a process:
+    every round compiles all that it needs.
     """
     quick = request.config.getoption("--quick")
 
-    def run(call, *, rounds, iterations=1, compiles=False, **counts):
-        with stopwatch() as first:
-            call()
-        benchmark.extra_info["first_call_s"] = first.seconds + first.compile_seconds
-        benchmark.extra_info["compilations"] = first.compilations
-        if not compiles:
-            call()  # some things are set up on the second call
+    def run(call, *, rounds, iterations=1, once=False, **counts):
+        jax.clear_caches()  # otherwise what is counted depends on who ran before
         # Fixed rounds: the automatic number is taken from one call, however slow that one was.
         rounds = min(rounds, QUICK_ROUNDS) if quick else rounds
-        with stopwatch() as elapsed:
-            out = benchmark.pedantic(call, rounds=rounds, iterations=iterations)
-        assert compiles or elapsed.compilations == 0, "something was compiled while the clock ran"
-        facts = {name: count for name, count in counts.items() if count}
+        if once:
+            with stopwatch() as first:
+                out = benchmark.pedantic(call, setup=jax.clear_caches, rounds=rounds)
+            first.compilations //= rounds
+            if benchmark.stats is not None:
+                benchmark.extra_info["first_call_s"] = benchmark.stats.stats.data[0]
+        else:
+            with stopwatch() as first:
+                call()
+            benchmark.extra_info["first_call_s"] = first.seconds + first.compile_seconds
+            call()  # some things are set up on the second call
+            with stopwatch() as elapsed:
+                out = benchmark.pedantic(call, rounds=rounds, iterations=iterations)
+            assert elapsed.compilations == 0, "something was compiled while the clock ran"
+        benchmark.extra_info["compilations"] = first.compilations
+        facts = {name: count(out) if callable(count) else count for name, count in counts.items()}
+        facts = {name: count for name, count in facts.items() if count}
         if benchmark.stats is not None:  # None under --benchmark-disable
             median = benchmark.stats.stats.median
             facts |= {f"{name}_per_s": count / median for name, count in facts.items()}
@@ -181,6 +208,7 @@ def time_compiled(benchmark, request, time_call):
 
     def run(function, *args, items, rounds=30, iterations=1, flops=None, dtype="float32"):
         args = jax.block_until_ready(jax.device_put(args))
+        jax.clear_caches()
         with stopwatch() as compiling:
             program = compile_in_stages(function, *args)
         stages = {name: getattr(program, name) for name in ("trace_s", "lower_s", "compile_s")}
@@ -193,6 +221,8 @@ def time_compiled(benchmark, request, time_call):
         facts.update(stages, operations=program.operations, **program.memory)
         facts["first_call_s"] += sum(stages.values())
         facts["compilations"] += compiling.compilations
+        if benchmark.stats is not None and benchmark.stats.stats.median <= SHORT_S:
+            facts["amortised_s"] = seconds_per_call(program.call, *args)
         if "flops_per_s" in facts:
             peak = request.config.stash[PEAKS][f"matmul_{dtype}"]
             facts["peak_share"] = peak and facts["flops_per_s"] / peak

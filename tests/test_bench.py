@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -101,6 +102,52 @@ def test_benchmarks_end_with_5_on_a_device_that_was_not_asked_for(asked):
         assert done.returncode == 5
         [line] = [line for line in done.stderr.splitlines() if "JAX_PLATFORMS" in line]
         assert "JAX_PLATFORMS=nonesuch asks for" in line
+
+
+SMALL = """
+import jax, jax.numpy as jnp
+
+double = jax.jit(lambda x: 2 * x)
+call = lambda: jax.block_until_ready(double(jnp.ones(3)))
+
+def bench_alone(time_call):
+    time_call(call, rounds=2, items=lambda out: out.size)
+
+def bench_after_another(time_call):
+    time_call(call, rounds=2)
+
+def bench_whole(time_call):
+    time_call(call, rounds=2, once=True)
+
+def bench_short(time_compiled):
+    time_compiled(lambda x: x @ x, jnp.ones((3, 3)), items=9)
+
+def bench_wrong(time_call):
+    time_call(call, rounds=2)
+    assert False, "work was left out"
+"""
+
+
+def test_what_is_counted_depends_on_no_other_benchmark_and_what_failed_is_not_kept(tmp_path):
+    for name in ("conftest.py", "pytest.toml"):
+        shutil.copy(ROOT / "benchmarks" / name, tmp_path)
+    (tmp_path / "bench_small.py").write_text(SMALL)
+    out = tmp_path / "out.json"
+    environment = {name: v for name, v in os.environ.items() if "XDIST" not in name}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", ".", "--benchmark-only", f"--benchmark-json={out}"],
+        cwd=tmp_path, env=environment | {"PYTHONPATH": str(ROOT)},
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 failed, 4 passed" in done.stdout
+    found = {b["name"]: b["extra_info"] for b in json.loads(out.read_text())["benchmarks"]}
+    assert set(found) == {"bench_alone", "bench_after_another", "bench_whole", "bench_short"}
+    counts = [facts["compilations"] for name, facts in found.items() if name != "bench_short"]
+    assert counts[0] > 0
+    assert counts == counts[:1] * 3
+    assert found["bench_alone"]["items"] == 3
+    assert 0 < found["bench_short"]["amortised_s"] < 0.02
 
 
 # --- the environment and its key

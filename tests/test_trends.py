@@ -323,9 +323,12 @@ def flags(broken):
     return np.packbits(broken).tobytes().hex()
 
 
-def pair(tmp_path, *, differ, near, error=(1e-7, 1e-7), **changed):
-    """Synthetic files of a CPU and a GPU whose flags differ at the first `differ` of 20 images."""
-    broken = np.arange(20) % 2 == 0
+def pair(tmp_path, *, differ, near, images=20, apart=2**-20, error=(1e-7, 1e-7), **changed):
+    """Synthetic files of a CPU and a GPU whose flags differ at the first `differ` images.
+
+    One logit lies `apart` between the devices.
+    """
+    broken = np.arange(images) % 2 == 0
     other = broken.copy()
     other[:differ] ^= True
     paths = []
@@ -333,9 +336,9 @@ def pair(tmp_path, *, differ, near, error=(1e-7, 1e-7), **changed):
         ("cpu", broken, error[0], {}),
         ("gpu", other, error[1], changed),
     ):
-        facts = {"eps": 0.1, "items": 20, "robust_accuracy": 0.5, "flags": flags(found)}
+        facts = {"eps": 0.1, "items": images, "robust_accuracy": 0.5, "flags": flags(found)}
         facts |= {"near_zero": near} | more
-        logits = [[0.0, 1.0], [2.0, 3.0 if name == "cpu" else 3.25]]
+        logits = [[0.0, 1.0], [2.0, 3.0 if name == "cpu" else 3.0 + apart]]
         benchmarks = {
             "break[a]": ([1.0] * 5, facts),
             "ball_attack[a]": [1.0] * 5,
@@ -370,16 +373,41 @@ def test_flags_may_differ_as_often_as_margins_are_near_zero(tmp_path, differ, ne
     [agreement] = found.agreements
     assert agreement.verdict == verdict
     assert agreement.flips[0].differ == differ
-    assert agreement.logit_difference == 0.25
+    assert agreement.logit_difference == 2**-20
     marks = {
         r["benchmark"]: r["numbers"] for r in found.table.to_dict("records") if not r["baseline"]
     }
     assert marks == {
-        "break[a]": verdict, "ball_attack[a]": verdict, "ball_attack[b]": "", "inference[1]": "",
+        "break[a]": verdict, "ball_attack[a]": verdict, "ball_attack[b]": "",
+        "inference[1]": "agree",
     }  # fmt: skip
     from robust_mnist import report
 
     assert ("numbers disagree" in report.accelerators_text(found)) == (verdict == "disagree")
+
+
+@pytest.mark.parametrize(("differ", "verdict"), [(4, "agree"), (5, "disagree")])
+def test_one_flag_in_two_hundred_may_differ(tmp_path, differ, verdict):
+    [found] = pair(tmp_path, differ=differ, near=0, images=800).agreements
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("apart", "errors", "verdict"),
+    [
+        (2.9e-5, (1e-7, 1e-7), "agree"),  # of 50 (1e-7 + 1e-7) 3 = 3e-5
+        (3.1e-5, (1e-7, 1e-7), "disagree"),
+        (0.05, (1e-7, 4e-4), "agree"),
+        (0.1, (1e-7, 4e-4), "disagree"),
+        (0.1, (1e-7, None), "agree"),  # what rounding does there is not known
+    ],
+)
+def test_logits_may_differ_as_far_as_products_are_off(tmp_path, apart, errors, verdict):
+    found = pair(tmp_path, differ=0, near=0, apart=apart, error=errors)
+    [agreement] = found.agreements
+    assert agreement.verdict == verdict
+    rows = found.table[(found.table["benchmark"] == "inference[1]") & ~found.table["baseline"]]
+    assert rows["numbers"].tolist() == [verdict]
 
 
 @pytest.mark.parametrize(

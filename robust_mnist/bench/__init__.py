@@ -11,5 +11,9 @@ from robust_mnist.bench._environment import (
     environment as environment,
     environment_key as environment_key,
 )
-from robust_mnist.bench._peaks import measure_peaks as measure_peaks, own_rate as own_rate
+from robust_mnist.bench._peaks import (
+    measure_peaks as measure_peaks,
+    own_rate as own_rate,
+    seconds_per_call as seconds_per_call,
+)
 from robust_mnist.bench._stages import Program as Program, compile_in_stages as compile_in_stages

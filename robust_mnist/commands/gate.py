@@ -12,6 +12,7 @@ from robust_mnist import config, gate
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.console import Console
 from robust_mnist.errors import InputError
+from robust_mnist.files import write_text
 from robust_mnist.records import read_timings
 
 
@@ -25,12 +26,16 @@ def compare(command: config.Compare) -> Result:
     a, b = gate.resolve(command.a, "A"), gate.resolve(command.b, "B")
     retired: Mapping[str, str] = {}
     if isinstance(a, gate.Code) and isinstance(b, gate.Code):
-        pairs, retired = _measured(a, b, command, console)
+        pairs, earlier, retired = _measured(a, b, command, console)
         notes = [side.note for side in (a, b) if side.note]
+        if earlier:
+            notes.append(
+                f"{earlier} of the pairs were measured by an earlier command; --pairs N adds some, "
+                "another --out begins anew"
+            )
     elif isinstance(a, gate.Results) and isinstance(b, gate.Results):
         gate.same_environment([*a.launches, *b.launches])
-        pairs, alone = gate.pair_up(a.launches, b.launches)
-        notes = [f"{alone} launches have no partner and are left out"] if alone else []
+        pairs, notes = gate.pair_up(a.launches, b.launches)
         if command.pairs or command.quick:
             notes.append("--pairs and --quick are for code; these results exist already")
     else:
@@ -73,12 +78,13 @@ def calibrate(command: config.Calibrate) -> Result:
 
 def _measured(
     a: gate.Code, b: gate.Code, command: config.Compare, console: Console
-) -> tuple[list[gate.Pair], Mapping[str, str]]:
-    """All pairs of two versions, after the missing launches were made, and what B retired."""
+) -> tuple[list[gate.Pair], int, Mapping[str, str]]:
+    """All pairs of two versions, how many there were before, and what B retired."""
     states = f"{a.state} {b.state} {gate.environment_key()}"
     digest = hashlib.sha256(states.encode()).hexdigest()[:10]
     quick = "-quick" if command.quick else ""
     folder = Path(command.out) / f"{a.short}..{b.short}{quick}-{digest}"
+    earlier = len(_complete(folder))
     with contextlib.ExitStack() as stack:
         first, second = (stack.enter_context(gate.checked_out(code)) for code in (a, b))
         retired = gate.retired(second)
@@ -90,7 +96,7 @@ def _measured(
     files = [(_file(folder, "a", n), _file(folder, "b", n)) for n in _complete(folder)]
     pairs = [(read_timings(one)[0], read_timings(other)[0]) for one, other in files]
     gate.same_environment([timings for pair in pairs for timings in pair])
-    return pairs, retired
+    return pairs, earlier, retired
 
 
 def _measure(
@@ -115,11 +121,15 @@ def _target(folder: Path, further: int | None) -> int:
     if further is None:
         return max(done, gate.USUAL_PAIRS)
     # The same command after Ctrl-C is to end where the first would have ended.
-    begun = int(plan.read_text()) if plan.is_file() else 0
+    begun = _begun(plan)
     target = min(begun, done + further) if begun > done else done + further
-    folder.mkdir(parents=True, exist_ok=True)
-    plan.write_text(str(target))
+    write_text(plan, str(target))
     return target
+
+
+def _begun(plan: Path) -> int:
+    text = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else ""
+    return int(text) if text.isdecimal() else 0
 
 
 def _complete(folder: Path) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robust_mnist.errors import NotComparable
-from robust_mnist.gate._exact import Change, exact_changes
+from robust_mnist.gate._exact import Change, exact_changes, same_work
 from robust_mnist.gate._verdicts import (
     IMPROVED,
     INCONCLUSIVE,
@@ -82,16 +82,18 @@ class Comparison:
         return 3 if self.word == REGRESSED or (strict and self.word == INCONCLUSIVE) else 0
 
 
-def pair_up(a: Sequence[Timings], b: Sequence[Timings]) -> tuple[list[Pair], int]:
+def pair_up(a: Sequence[Timings], b: Sequence[Timings]) -> tuple[list[Pair], list[str]]:
     """Pair launches in order of time, full ones with full ones and quick ones with quick ones.
 
+    A copy of a launch is no launch of its own.
+
     Returns:
-        The pairs, and how many launches have no partner.
+        The pairs, and what a reader has to know of them.
 
     Raises:
         NotComparable: There is no pair: one side is full, the other quick.
     """
-    pairs: list[Pair] = []
+    a, b, pairs = _distinct(a), _distinct(b), list[Pair]()
     for quick in (False, True):
         sides = [
             [t for t in side if bool(t.machine.get("quick", False)) == quick] for side in (a, b)
@@ -102,7 +104,22 @@ def pair_up(a: Sequence[Timings], b: Sequence[Timings]) -> tuple[list[Pair], int
             "one side holds quick runs and the other full ones; measure both with --quick, or both "
             "without it"
         )
-    return pairs, len(a) + len(b) - 2 * len(pairs)
+    alone = len(a) + len(b) - 2 * len(pairs)
+    notes = [f"{alone} launches have no partner and are left out"] if alone else []
+    ends = [
+        (min(t.created for t in side), max(t.created for t in side))
+        for side in zip(*pairs, strict=True)
+    ]
+    if len(pairs) > 1 and (ends[0][1] < ends[1][0] or ends[1][1] < ends[0][0]):
+        notes.append(
+            "one side was measured after the other and not in turns, so a machine that changed in "
+            "between looks like code that did"
+        )
+    return pairs, notes
+
+
+def _distinct(side: Sequence[Timings]) -> list[Timings]:
+    return list({timings.launch: timings for timings in side}.values())
 
 
 def same_environment(launches: Sequence[Timings]) -> str:
@@ -141,7 +158,12 @@ def compare(
     first, second = (
         dict.fromkeys(name for timings in side for name in timings.benchmarks) for side in (a, b)
     )
-    series = {name: _log_ratios(pairs, name) for name in first if name in second}
+    both = [name for name in first if name in second]
+    series = {
+        name: _log_ratios(pairs, name)
+        for name in both
+        if same_work(_all_facts(a, name), _all_facts(b, name))
+    }
     series = {name: values for name, values in series.items() if values}
     everywhere = [values for values in series.values() if len(values) == len(pairs)]
     mean = [statistics.fmean(values) for values in zip(*everywhere, strict=True)]
@@ -154,8 +176,7 @@ def compare(
         overall=judge({OVERALL: mean}, floors)[OVERALL] if mean else None,
         changes=tuple(
             change
-            for name in first
-            if name in second
+            for name in both
             for change in exact_changes(name, _all_facts(a, name), _all_facts(b, name))
         ),
         vanished=tuple(name for name in lost if name not in retired),
@@ -182,7 +203,8 @@ def _all_facts(launches: Sequence[Timings], name: str) -> list[Mapping[str, Any]
 
 
 def _facts(machine: Mapping[str, Any]) -> dict[str, Any]:
-    versions = machine.get("versions", {})
+    versions = machine.get("versions")
+    versions = versions if isinstance(versions, Mapping) else {}
     return {name: machine.get(name, "") for name in _FIELDS} | {
         name: versions.get(name, "") for name in _LIBRARIES
     }

@@ -7,14 +7,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robust_mnist.gate._verdicts import IMPROVED, REGRESSED
+from robust_mnist.gate._verdicts import IMPROVED, INCONCLUSIVE, REGRESSED
 
 
 COUNTS = ("flops", "temporary_bytes", "compilations")
-OPERATIONS = "operations"
+OPERATIONS, ITEMS = "operations", "items"
 NOTE = "NOTE"
-# Another version of the same program may well hold a few instructions more.
-_MORE_OPERATIONS = 1.1
 _LONGEST = 8
 
 
@@ -24,7 +22,8 @@ class Change:
 
     Attributes:
         benchmark: Its name.
-        word: REGRESSED, IMPROVED, or NOTE for what is told and not judged.
+        word: REGRESSED, IMPROVED, INCONCLUSIVE where the work is another, or NOTE for what is told
+            and not judged.
         text: Such as `compilations 2 -> 3`.
     """
 
@@ -38,12 +37,19 @@ def exact_changes(
 ) -> list[Change]:
     """Compare the counts of one benchmark.
 
+    More is REGRESSED, and so is a count that is no longer made. Counts that vary between launches
+    of a side are told only, unless every one of B's is above all of A's.
+
     Args:
         benchmark: Its name.
         a: Facts of the baseline's launches, at least one.
         b: Facts of the candidate's launches, at least one.
     """
     changes = []
+    if not same_work(a, b):
+        [before], [after] = _distinct(a, ITEMS), _distinct(b, ITEMS)
+        text = f"{ITEMS} {before:,} -> {after:,}: the work is another, its time is not compared"
+        changes.append(Change(benchmark, INCONCLUSIVE, text))
     for fact in (*COUNTS, OPERATIONS):
         sides = {"A": _distinct(a, fact), "B": _distinct(b, fact)}
         varying = [
@@ -51,11 +57,37 @@ def exact_changes(
             for side, values in sides.items()
             if len(values) > 1
         ]
-        changes += [Change(benchmark, NOTE, text) for text in varying]
         [before, *_], [after, *_] = sides.values()
-        if not varying and before != after:
+        if varying and (least := _above(*sides.values())):
+            changes.append(
+                Change(
+                    benchmark, REGRESSED, f"{fact} at most {least[0]:,} -> at least {least[1]:,}"
+                )
+            )
+        elif varying:
+            changes += [Change(benchmark, NOTE, text) for text in varying]
+        elif before != after:
             changes.append(Change(benchmark, *_judge(fact, before, after)))
     return changes
+
+
+def same_work(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a call does as much on both sides, as far as that is known."""
+    before, after = _distinct(a, ITEMS), _distinct(b, ITEMS)
+    known = len(before) == len(after) == 1 and None not in (*before, *after)
+    return before == after or not known
+
+
+def _above(before: Sequence[Any], after: Sequence[Any]) -> tuple[float, float] | None:
+    """The most of A and the least of B, where that is more."""
+    if None in (*before, *after):
+        return None
+    most, least = max(map(_total, before)), min(map(_total, after))
+    return (most, least) if least > most else None
+
+
+def _total(value: Any) -> float:
+    return sum(value.values()) if isinstance(value, Mapping) else value
 
 
 def _distinct(launches: Sequence[Mapping[str, Any]], fact: str) -> list[Any]:
@@ -73,7 +105,8 @@ def _checked(fact: str, value: Any) -> Any:
 def _judge(fact: str, before: Any, after: Any) -> tuple[str, str]:
     if before is None or after is None:
         words = [_shown(value) for value in (before, after)]
-        return NOTE, f"{fact} {words[0]} -> {words[1]}"
+        # What is counted no longer would never be found again.
+        return NOTE if before is None else REGRESSED, f"{fact} {words[0]} -> {words[1]}"
     if fact == OPERATIONS:
         return _judge_operations(before, after)
     return REGRESSED if after > before else IMPROVED, f"{fact} {before:,} -> {after:,}"
@@ -90,11 +123,11 @@ def _judge_operations(before: Mapping[str, int], after: Mapping[str, int]) -> tu
     shown = [f"{code} {counts[code][0]} -> {counts[code][1]}" for code in moved[:_LONGEST]]
     if len(moved) > _LONGEST:
         shown.append(f"{len(moved) - _LONGEST} more")
-    word = REGRESSED if totals[1] > _MORE_OPERATIONS * totals[0] else NOTE
+    word = REGRESSED if totals[1] > totals[0] else NOTE
     return word, f"operations {totals[0]} -> {totals[1]}: {', '.join(shown)}"
 
 
 def _shown(value: Any) -> str:
     if value is None:
         return "not measured"
-    return f"{sum(value.values()) if isinstance(value, Mapping) else value:,}"
+    return f"{_total(value):,}"

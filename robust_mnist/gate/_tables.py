@@ -55,8 +55,8 @@ def conclusion(comparison: Comparison) -> str:
         for change in comparison.changes
         if change.word == comparison.word
     ]
-    if comparison.word == INCONCLUSIVE:
-        reasons = [_advice([v for v in verdicts.values() if v.word == INCONCLUSIVE])]
+    if open_ := [v for v in verdicts.values() if v.word == comparison.word == INCONCLUSIVE]:
+        reasons.append(_advice(open_))
     return f"verdict: {comparison.word}" + (f" ({'; '.join(reasons)})" if reasons else "")
 
 

@@ -56,6 +56,11 @@ class Timings:
     benchmarks: Mapping[str, Timing]
 
     @property
+    def launch(self) -> tuple[object, ...]:
+        """What two copies of one file share, and two launches do not."""
+        return self.key, self.created, tuple((t.name, t.rounds_s) for t in self.benchmarks.values())
+
+    @property
     def device(self) -> str:
         """The kind of device, in the words of its maker."""
         return str(self.machine.get("device_kind", self.key))
@@ -100,30 +105,34 @@ def _read(path: Path) -> Timings:
             raise
         raise InputError(f"{path} cannot be read as JSON: {error}; {_WAY}") from error
     try:
-        machine = content["machine_info"]
-        schema = machine.get("schema")
-        if schema is None:
-            raise InputError(
-                f"{path} is no result of nox -s bench: its machine has no schema; {_WAY}"
-            )
-        if schema != TIMINGS_SCHEMA:
-            raise NotComparable(
-                f"{path} has schema {schema!r}, this version reads {TIMINGS_SCHEMA}; run both "
-                "sides with the same version of the benchmarks"
-            )
-        timings = [_timing(benchmark, path) for benchmark in content["benchmarks"]]
-        return Timings(
-            path=path,
-            key=_text(machine["key"]),
-            created=_text(content["datetime"]),
-            commit=_commit(content.get("commit_info", {})),
-            machine=machine,
-            benchmarks={timing.name: timing for timing in timings},
-        )
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        return _timings(content, path)
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is no result of nox -s bench: {error!r} is amiss; {_WAY}"
         ) from error
+
+
+def _timings(content: Any, path: Path) -> Timings:
+    machine = content["machine_info"]
+    schema = machine.get("schema")
+    if schema is None:
+        raise InputError(f"{path} is no result of nox -s bench: its machine has no schema; {_WAY}")
+    if schema != TIMINGS_SCHEMA:
+        raise NotComparable(
+            f"{path} has schema {schema!r}, this version reads {TIMINGS_SCHEMA}; run both "
+            "sides with the same version of the benchmarks"
+        )
+    timings = [_timing(benchmark, path) for benchmark in content["benchmarks"]]
+    return Timings(
+        path=path,
+        key=_text(machine["key"]),
+        created=_text(content["datetime"]),
+        commit=_commit(content.get("commit_info", {})),
+        machine=machine,
+        benchmarks={timing.name: timing for timing in timings},
+    )
 
 
 def _timing(benchmark: Mapping[str, Any], path: Path) -> Timing:

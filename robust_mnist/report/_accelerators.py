@@ -260,7 +260,9 @@ def _agreement(found: trends.Comparison) -> Grid:
     rows = []
     for one in found.agreements:
         for name, difference in one.logits.items():
-            rows.append([name, one.device, f"logits by at most {difference:.1e}", "-", one.why])
+            verdict = "agree" if one.allowed(name) else "disagree"
+            told = f"logits by at most {difference:.1e} (rounding: {one.bounds[name]:.1e})"
+            rows.append([name, one.device, told, verdict, one.why])
         for flips in one.flips:
             verdict = "agree" if flips.allowed else "disagree"
             share = _grids.percent(flips.differ / flips.images)
@@ -271,8 +273,10 @@ def _agreement(found: trends.Comparison) -> Grid:
     base = found.environments[0].label
     return Grid(
         "agreement", "Do the numbers agree?",
-        f"What differs from {base}. Flags tell which images an attack broke; they may differ where "
-        "a margin is within 1e-4 of a tie, which is counted beside them. Where more differ, a "
-        "speed-up is one of other numbers.",
+        f"What differs from {base}. Rounding moves a logit by up to fifty errors of a product, as "
+        "measured on both devices, of the largest logit. Flags tell which images an attack broke; "
+        "where a gradient changes its sign the paths of two devices part, so one flag in 200 may "
+        "differ, or as many as have a margin within 1e-4 of a tie, which are counted beside them. "
+        "Where more differ, a speed-up is one of other numbers.",
         ["benchmark", "device", "differs", "verdict", "arithmetic"], rows,
     )  # fmt: skip

@@ -194,7 +194,7 @@ def _bound(name: str, one: Environment, seconds: float) -> dict[str, Any]:
 
 def _numbers(found: Agreement) -> dict[str, str]:
     """Whether a benchmark's results agree: `break` itself, and the attack alone under its name."""
-    verdicts = {}
+    verdicts = {name: "agree" if found.allowed(name) else "disagree" for name in found.logits}
     for flips in found.flips:
         verdict = "agree" if flips.allowed else "disagree"
         verdicts[flips.benchmark] = verdict

@@ -12,6 +12,10 @@ from robust_mnist.trends._environments import Environment, number, words
 # Largest relative error of a product in float32, and in numbers of 10 and of 7 bits of mantissa:
 # half of the last bit, 2^-24, 2^-11 and 2^-8, and what summing up adds.
 _FLOAT32, _TF32 = 1e-5, 2e-3
+# A logit is a sum of sums: what rounding moves it by, in errors of a product of the largest logit.
+_ERRORS = 50
+# An attack goes on from what it rounded: where a gradient changes its sign, the paths part.
+_SHARE = 0.005
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Flips:
         benchmark: Such as `break[pgd40-linf]`.
         differ: Images broken on one device and not on the other.
         images: Images attacked.
-        near_zero: Images whose margin is within 1e-4 of a tie, the larger number of the two
+        near_zero: Found images whose margin is within 1e-4 of a tie, the larger number of the two
             devices: those may fall either way.
     """
 
@@ -33,8 +37,8 @@ class Flips:
 
     @property
     def allowed(self) -> bool:
-        """Whether near ties alone can explain the difference."""
-        return self.differ <= self.near_zero
+        """Whether rounding can explain the difference: at most one image in 200, or near ties."""
+        return self.differ <= max(self.near_zero, _SHARE * self.images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Agreement:
     Attributes:
         device: Label of the device.
         logits: Largest difference of a logit over the benchmarks of inference, by benchmark.
+        bounds: How far rounding can have moved them, by benchmark: fifty times the error of a
+            product as measured on both devices, times the largest logit; NaN where that is unknown.
         flips: One entry per attack that ran on both.
         skipped: Attacks on both whose flags cannot be compared, with the reason.
         why: What either device multiplies in.
@@ -51,6 +57,7 @@ class Agreement:
 
     device: str
     logits: dict[str, float]
+    bounds: dict[str, float]
     flips: list[Flips]
     skipped: list[str]
     why: str
@@ -58,9 +65,15 @@ class Agreement:
     @property
     def verdict(self) -> str:
         """`agree`, `disagree` or `not measured`."""
+        if not all(self.allowed(name) for name in self.logits):
+            return "disagree"
         if not self.flips:
             return "not measured"
         return "agree" if all(flips.allowed for flips in self.flips) else "disagree"
+
+    def allowed(self, name: str) -> bool:
+        """Whether rounding can explain what the logits of a benchmark differ by."""
+        return not self.logits[name] > self.bounds[name]
 
     @property
     def logit_difference(self) -> float:
@@ -70,27 +83,33 @@ class Agreement:
 
 def agreement(base: Environment, other: Environment, benchmarks: list[str]) -> Agreement:
     """Compare logits and flags of the benchmarks that both ran."""
-    logits, flips, skipped = {}, [], []
+    logits, bounds, flips, skipped = {}, {}, [], []
+    error = sum(side.peak("float32_error") for side in (base, other))
     for name in benchmarks:
         if name.startswith("inference["):
-            if (difference := _logit_difference(base, other, name)) is not None:
-                logits[name] = difference
+            if (found := _logit_difference(base, other, name)) is not None:
+                logits[name], largest = found
+                bounds[name] = _ERRORS * error * largest
         elif name.startswith("break["):
-            found = _flips(base, other, name)
-            if isinstance(found, Flips):
-                flips.append(found)
-            elif found:
-                skipped.append(f"{name}: {found}")
-    return Agreement(other.label, logits, flips, skipped, _why(base, other))
+            flipped = _flips(base, other, name)
+            if isinstance(flipped, Flips):
+                flips.append(flipped)
+            elif flipped:
+                skipped.append(f"{name}: {flipped}")
+    return Agreement(other.label, logits, bounds, flips, skipped, _why(base, other))
 
 
-def _logit_difference(base: Environment, other: Environment, name: str) -> float | None:
+def _logit_difference(
+    base: Environment, other: Environment, name: str
+) -> tuple[float, float] | None:
+    """The largest difference, and the largest logit of the baseline."""
     a, b = (_matrix(side.newest(name, "logits")) for side in (base, other))
     if a is None or b is None or a.shape[1:] != b.shape[1:]:
         return None
     count = min(len(a), len(b))
     difference = float(np.max(np.abs(a[:count] - b[:count])))
-    return difference if math.isfinite(difference) else math.inf
+    largest = float(np.max(np.abs(a[:count])))
+    return (difference if math.isfinite(difference) else math.inf), largest
 
 
 def _matrix(value: object) -> np.ndarray | None:

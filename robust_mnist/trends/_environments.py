@@ -76,9 +76,8 @@ def group(files: Iterable[Timings]) -> list[Environment]:
     seen = set()
     for one in files:
         # A copied file would pass for an independent launch and make intervals too narrow.
-        same = one.key, one.created, tuple((t.name, t.rounds_s) for t in one.benchmarks.values())
-        if same not in seen:
-            seen.add(same)
+        if one.launch not in seen:
+            seen.add(one.launch)
             by_key.setdefault(one.key, []).append(one)
     launches = [tuple(sorted(found, key=lambda one: one.created)) for found in by_key.values()]
     return [
