@@ -168,7 +168,7 @@ def bench_break(benchmark, time_call, network, mnist, name):
     )
 
 
-def bench_evaluation(time_call, network, split, tmp_path):
+def bench_standard_evaluation(time_call, network, split, tmp_path):
     """What `run` does with a trained network by default, without figures: every cell and stage."""
     number = itertools.count()
     plan = sweep.plan(SweepSettings(), network.activation)

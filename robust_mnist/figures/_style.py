@@ -172,7 +172,7 @@ def _font() -> ft2font.FT2Font:
 def percent(axes: Axes, *, top: float = 1.0) -> None:
     """Show shares on the vertical axis in percent, from 0."""
     axes.set_ylim(0.0, top * 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
 def share(value: float) -> str:

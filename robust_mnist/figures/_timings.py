@@ -72,6 +72,8 @@ def topic_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
         axes.tick_params(axis="y", length=0)
         axes.label_outer(remove_inner_ticks=False)
         found[str(topic)] = axes
+    # A page shows a long figure from its top.
+    panels[0].tick_params(axis="x", labeltop=True)
     return figure, found
 
 

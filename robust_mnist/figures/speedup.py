@@ -67,7 +67,8 @@ CHART = TimingChart(
     title="Speed-up per benchmark",
     reading="Each dot is the time on the baseline over the time on the other device, so right of 1 "
     "the other is faster; the bar is its 95 % interval. A hollow dot marks an attack that broke "
-    "other images than on the baseline, more than near ties explain.",
+    "other images than on the baseline, or inference with other logits, by more than rounding "
+    "explains.",
     limits="Each interval stands for itself: of twenty, one misses by chance. Where there are "
     "fewer than three launches a side it comes from the rounds of one process, and a second launch "
     "may well fall outside.",

@@ -29,14 +29,22 @@ class Grid:
 
 
 def markdown(title: str, notes: list[str], grids: list[Grid], *, limit: int = SUMMARY_LIMIT) -> str:
-    """Tables as Markdown, cut at a line where they would exceed `limit` bytes."""
-    lines = [f"## {escape(title)}", "", *(f"- {escape(note)}" for note in notes)]
-    for grid in grids:
-        lines += ["", f"### {escape(grid.title)}", ""]
-        lines += [escape(grid.note), ""] if grid.note else []
-        lines += [_line(grid.heading), _line(["---"] * len(grid.heading), plain=True)]
-        lines += [_line(row) for row in grid.rows]
+    """Tables as Markdown, notes after the first; cut at a line beyond which `limit` bytes end."""
+    blocks = [_table(grid) for grid in grids]
+    blocks.insert(1, [f"- {escape(note)}" for note in notes])  # the answer comes first
+    lines = [f"## {escape(title)}", *(line for block in blocks if block for line in ["", *block])]
     return _fit("\n".join(lines) + "\n", limit)
+
+
+def _table(grid: Grid) -> list[str]:
+    return [
+        f"### {escape(grid.title)}",
+        "",
+        *([escape(grid.note), ""] if grid.note else []),
+        _line(grid.heading),
+        _line(["---"] * len(grid.heading), plain=True),
+        *map(_line, grid.rows),
+    ]
 
 
 def escape(text: str) -> str:
