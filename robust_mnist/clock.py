@@ -15,6 +15,7 @@ import jax
 _STAGES = ("jaxpr_trace_duration", "jaxpr_to_mlir_module_duration", "backend_compile_duration")
 _intervals: list[tuple[float, float]] = []
 _compiled: list[float] = []  # when
+_running: list["Elapsed"] = []
 
 
 def _listen(event: str, duration_secs: float, **_: str | int) -> None:
@@ -48,17 +49,22 @@ def stopwatch() -> Iterator[Elapsed]:
     """Time a block; the values stand when it has ended.
 
     Stages nest (a traced function calls traced functions), so their intervals are united, not
-    added. Blocks must not nest or run side by side.
+    added. Blocks may nest too, but not run side by side.
     """
     elapsed = Elapsed()
-    _intervals.clear()
-    _compiled.clear()
+    if not _running:
+        _intervals.clear()
+        _compiled.clear()
+    _running.append(elapsed)
     start = time.perf_counter()
-    yield elapsed
+    try:
+        yield elapsed
+    finally:
+        _running.pop()
     end = time.perf_counter()
     elapsed.compile_seconds = _union(start, end)
     elapsed.seconds = end - start - elapsed.compile_seconds
-    elapsed.compilations = len(_compiled)
+    elapsed.compilations = sum(at >= start for at in _compiled)
 
 
 def _union(start: float, end: float) -> float:

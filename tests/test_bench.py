@@ -410,6 +410,22 @@ def test_a_program_is_compiled_once_and_gives_the_same_result():
     assert program.memory["peak_bytes"] >= 72
 
 
+def test_a_block_within_another_takes_nothing_from_it():
+    from robust_mnist.clock import stopwatch
+
+    zero = jnp.zeros(())
+    compiled = lambda: jax.jit(lambda x: x + 1.0)(zero)
+    with stopwatch() as outer:
+        compiled()
+        with stopwatch() as inner:
+            compiled()
+    assert (outer.compilations, inner.compilations) == (2, 1)
+    assert outer.compile_seconds > inner.compile_seconds > 0
+    with stopwatch() as later:
+        pass
+    assert (later.compilations, later.compile_seconds) == (0, 0)
+
+
 def test_operations_are_counted_wherever_they_stand():
     from robust_mnist.bench._stages import _operations
 
