@@ -830,6 +830,17 @@ def test_a_failing_launch_ends_it_with_what_it_printed(bench, repository, line, 
     assert kept(repository) == []
 
 
+def test_a_launch_that_hangs_is_ended(bench, repository, monkeypatch):
+    from robust_mnist.gate import _launch
+
+    monkeypatch.setattr(_launch, "_QUICK_LIMIT_S", 5)
+    write_code(repository, seconds=600)
+    code, out, err = bench("compare", ".", ".", "--quick")
+    assert (code, out) == (1, "")
+    assert "a launch was ended after 5 s" in err
+    assert kept(repository) == []
+
+
 def test_a_launch_on_the_wrong_device_is_exit_code_5(bench, repository):
     with (repository / "benchmarks" / "conftest.py").open("a") as stream:
         stream.write("def pytest_configure():\n    import pytest\n")

@@ -22,6 +22,8 @@ if sys.platform != "win32":
 
 WRONG_DEVICE = WrongDevice.exit_code
 _LAST_LINES = 20
+# Ten times what a launch takes on two cores: what takes longer hangs, and a gate must not.
+_LIMIT_S, _QUICK_LIMIT_S = 6 * 3600, 300
 # As an error, which our benchmarks make of all warnings, it would hide why no benchmark ran.
 _NO_ERROR = "default:Not saving anything"
 # In a process of its own: this one has no need of JAX, nor of the memory it would take on a GPU.
@@ -150,11 +152,15 @@ def _environment(tree: Path) -> dict[str, str]:
 def _run(
     words: Sequence[str], folder: Path, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-        check=False, capture_output=True, text=True, errors="replace",
-    )  # fmt: skip
+    limit = _QUICK_LIMIT_S if "--quick" in words else _LIMIT_S
+    try:
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=folder, env=environment, stdin=subprocess.DEVNULL, timeout=limit,
+            check=False, capture_output=True, text=True, errors="replace",
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise LaunchFailed(f"a launch was ended after {limit} s; does it hang?") from error
 
 
 @contextlib.contextmanager
