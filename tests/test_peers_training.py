@@ -214,6 +214,15 @@ def test_a_peer_that_failed_later_keeps_its_time_and_its_reason():
     assert table.count("failed: out of order") == 1
 
 
+@pytest.mark.parametrize(("found", "more"), [(None, []), ("/usr/bin/nvidia-smi", ["torch-graphs"])])
+def test_what_needs_a_gpu_is_left_out_where_there_is_none(monkeypatch, found, more):
+    monkeypatch.setattr(driver.shutil, "which", lambda _: found)
+    options = driver.parse([])
+    assert set(PEERS) - set(options.peers) == {"torch-graphs"} - set(more)
+    assert "--peers" not in driver.command(options)
+    assert driver.parse(["--peers", "torch-graphs"]).peers == [OURS, "torch-graphs"]
+
+
 @pytest.mark.parametrize("name", PEERS)
 def test_the_table_says_where_the_delta_of_each_peer_stands(name):
     assert re.search("delta (under|outside) the root", PEERS[name].remark)

@@ -27,6 +27,7 @@ class Peer:
         libraries: Distributions whose versions are reported.
         remark: Its RMSProp, and what else has to be known beside its time.
         slow: Whether it is repeated once only, unless a number was asked for.
+        gpu: Whether it needs an NVIDIA GPU; without one it runs only when it is asked for.
     """
 
     module: str
@@ -34,6 +35,7 @@ class Peer:
     libraries: tuple[str, ...]
     remark: str
     slow: bool = False
+    gpu: bool = False
 
 
 PEERS: dict[str, Peer] = {
@@ -63,6 +65,7 @@ PEERS: dict[str, Peer] = {
         ("torch",),
         "delta outside the root, not centred; as torch, with its step captured by hand and "
         "replayed; on a GPU only",
+        gpu=True,
     ),
     "flax": Peer(
         "flax_optax",

@@ -6,6 +6,7 @@ up meets all peers alike.
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -63,7 +64,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--repeats", type=positive, help=f"of each peer; default: {REPEATS}, and 1 of slow ones"
     )
     parser.add_argument(
-        "--peers", nargs="+", choices=list(PEERS), default=list(PEERS), metavar="PEER",
+        "--peers", nargs="+", choices=list(PEERS), default=usual(), metavar="PEER",
         help=f"{', '.join(PEERS)}; {OURS} always runs, as what the others are compared with",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "reports/data", help="folder")
@@ -72,12 +73,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def usual() -> list[str]:
+    """Peers that can run here."""
+    return [name for name, peer in PEERS.items() if not peer.gpu or shutil.which("nvidia-smi")]
+
+
 def command(options: argparse.Namespace) -> str:
     """What repeats the measurement; without `--out`, whose folder is nobody else's business."""
     words = ["nox", "-s", NAME, "--", "--epochs", str(options.epochs)]
     if options.repeats:
         words += ["--repeats", str(options.repeats)]
-    if options.peers != list(PEERS):
+    if options.peers != usual():
         words += ["--peers", *options.peers]
     return " ".join(words)
 
