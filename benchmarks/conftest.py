@@ -38,7 +38,7 @@ from robust_mnist.bench import (
 )
 from robust_mnist.clock import stopwatch
 from robust_mnist.config import BENCH_FOLDER
-from robust_mnist.records import TIMINGS_SCHEMA
+from robust_mnist.records import COUNTING, TIMINGS_SCHEMA
 
 
 HERE = Path(__file__).parent
@@ -122,6 +122,7 @@ def pytest_benchmark_update_machine_info(config, machine_info):
     machine_info.update(
         about,
         schema=TIMINGS_SCHEMA,
+        counting=COUNTING,
         key=environment_key(about),
         quick=config.option.quick,
         load_average=config.stash[LOAD],

@@ -353,7 +353,7 @@ def test_launches_are_paired_in_order_of_time(run, tmp_path):
     a, b = save(tmp_path / "a", drift), save(tmp_path / "b", [*drift, {"load": 9.0}])
     code, found = data(run, "compare", a, b)
     assert (code, found["verdict"], found["pairs"]) == (0, "UNCHANGED", 6)
-    assert "1 launches have no partner" in found["notes"][0]
+    assert found["notes"][0] == "1 of the launches left out, without a partner"
 
 
 def test_a_copy_of_a_launch_is_none(run, tmp_path):
@@ -410,6 +410,48 @@ def test_what_vanished_is_a_regression_and_what_is_new_is_named(run, tmp_path):
     assert any(line.split() == ["attack", "NEW"] for line in out.splitlines())
 
 
+def test_results_may_lack_what_the_code_here_has_retired(run, tmp_path):
+    for part in ("robust_mnist", "benchmarks"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "benchmarks" / "RETIRED").write_text("inference[64] is measured by load\n")
+    a, b = save(tmp_path / "a", noisy(seed=1)), save(tmp_path / "b", noisy(names=("load",)))
+    code, out, _ = run("compare", a, b)
+    assert code == 0
+    assert "RETIRED: is measured by load" in out
+
+
+def test_compilations_that_were_counted_differently_are_not_compared(run, tmp_path):
+    facts = lambda count: {"load": {"compilations": count}}
+    a = save(tmp_path / "a", noisy(seed=1), facts=facts(0))
+    for more, expected in (({}, 3), ({"counting": "empty caches"}, 0)):
+        b = save(tmp_path / f"b{expected}", noisy(seed=2), facts=facts(6), **more)
+        code, out, _ = run("compare", a, b)
+        assert code == expected
+        assert ("counted in different ways" in out) == (expected == 0)
+
+
+def test_a_last_line_is_short_and_every_commit_is_named(run, tmp_path):
+    names = [f"x{i}" for i in range(30)]
+    a = save(tmp_path / "a", noisy(names=names))
+    b = save(tmp_path / "b", noisy(names=names), facts={name: {"flops": 2} for name in names})
+    for path in a.glob("*.json"):
+        path.write_text(path.read_text().replace('"extra_info": {}', '"extra_info": {"flops": 1}'))
+    (a / "006.json").write_text((a / "006.json").read_text().replace("f" * 40, "e" * 40))
+    code, out, _ = run("compare", a, b)
+    assert code == 3
+    assert out.splitlines()[-1].endswith("and 26 more)")
+    assert f"({'e' * 12}, {'f' * 12})" in out.splitlines()[0]
+
+
+def test_a_summary_that_cannot_be_written_loses_no_verdict(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    a, b = save(tmp_path / "a", noisy(seed=1)), save(tmp_path / "b", noisy(1.2, seed=2))
+    code, out, err = run("compare", a, b)
+    assert (code, err) == (3, "")
+    assert "note: the summary of this step cannot be written" in out
+    assert out.splitlines()[-1].startswith("verdict: REGRESSED")
+
+
 def test_nothing_in_common_is_still_an_answer(run, tmp_path):
     a, b = save(tmp_path / "a", [{"x": 1}]), save(tmp_path / "b", [{"y": 1}])
     code, found = data(run, "compare", a, b)
@@ -425,6 +467,8 @@ def test_other_environments_are_not_compared_and_what_differs_is_named(run, tmp_
     for said in ("threads 2 and 4", "jax 0.10.2 and 0.12", "jaxlib 0.10.2 and none", "cpu-other"):
         assert said in line
     assert "x64" not in line
+    [line] = run("compare", b, a)[2].splitlines()
+    assert "threads 4 and 2" in line
 
 
 def test_quick_runs_are_not_compared_with_full_ones(run, tmp_path):
@@ -443,6 +487,8 @@ def test_quick_runs_are_not_compared_with_full_ones(run, tmp_path):
         ('{"machine_info": {"node": "x"}, "benchmarks": []}', 2, "no result of nox -s bench"),
         (json.dumps(content({"x": 1}, schema=7)), 4, "schema 7"),
         (json.dumps(content({"x": 0})), 2, "more than 0 s"),
+        (json.dumps(content({"x": 1e300})), 2, "less than 1e+09 s"),
+        (json.dumps(content({})), 2, "at least one benchmark"),
         (json.dumps(content({"x": float("nan")})), 2, "more than 0 s"),
         (json.dumps(content({"x": 1})).replace("0.001", '"x"'), 2, "no result of nox -s bench"),
         (json.dumps(content({"x": 1})).replace("0.001", "9" * 400), 2, "no result of nox -s bench"),

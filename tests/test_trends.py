@@ -446,7 +446,7 @@ def test_the_first_lines_tell_the_device_the_topics_the_agreement_and_the_crosso
     assert lines[0] == "AMD EPYC, 1 thread against AMD EPYC, 2 threads"
     words = [line.split()[0] for line in lines[1:7]]
     assert words == ["training", "inference", "attacks", "certifiers", "numbers", "wins"]
-    assert re.fullmatch(r"  training +[\d.]+x \[[\d.]+, [\d.]+\]", lines[1])
+    assert re.fullmatch(r"  training +[\d.]+x \[[\d.]+, [\d.]+\] of 2", lines[1])
     assert lines[5].startswith("  numbers     agree: 0 of 3,000 flags differ, 0 % (near zero: 0); ")
     assert "GPU: not measured." in lines
     assert len(lines) <= 12

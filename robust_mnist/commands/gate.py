@@ -36,6 +36,7 @@ def compare(command: config.Compare) -> Result:
     elif isinstance(a, gate.Results) and isinstance(b, gate.Results):
         gate.same_environment([*a.launches, *b.launches])
         pairs, notes = gate.pair_up(a.launches, b.launches)
+        retired = gate.retired(Path())
         if command.pairs or command.quick:
             notes.append("--pairs and --quick are for code; these results exist already")
     else:
@@ -156,10 +157,14 @@ def _judged(
     comparison = gate.compare(pairs, floors, retired)
     rows, last = gate.table(comparison), gate.conclusion(comparison)
     about = [f"{n} {s}" for n, s in zip((command.a, command.b), _commits(pairs), strict=True)]
-    title = f"A: {about[0]}, B: {about[1]}; {len(pairs)} pairs on {key}"
+    count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+    title = f"A: {about[0]}, B: {about[1]}; {count} on {key}"
     below = [f"{change.word}: {change.benchmark}: {change.text}" for change in comparison.changes]
     below += [f"note: {note}" for note in notes]
-    gate.add_to_summary(gate.markdown(title, rows, [*below, last]))
+    try:
+        gate.add_to_summary(gate.markdown(title, rows, [*below, last]))
+    except OSError as error:  # the verdict is not lost for that
+        below.append(f"note: the summary of this step cannot be written: {error}")
     text = "\n".join([title, "", columns(rows), "", *below, last])
     data = {
         "verdict": comparison.word,
@@ -193,4 +198,6 @@ def _uncalibrated(names: Sequence[str], key: str, command: config.Compare) -> st
 
 
 def _commits(pairs: Sequence[gate.Pair]) -> list[str]:
-    return [f"({side.commit})" if side.commit else "" for side in pairs[-1]]
+    found = [dict.fromkeys(launch.commit for launch in side) for side in zip(*pairs, strict=True)]
+    told = [", ".join(filter(None, commits)) for commits in found]
+    return [f"({commits})" if commits else "" for commits in told]

@@ -59,7 +59,7 @@ def history(command: config.History) -> Result:
         few = "too few launches" if len(mine) < trends.ENOUGH else "none"
         rows.append(
             (str(name), str(len(mine)), report.duration(first), report.duration(last),
-             f"{last / first - 1:+.1%}", "; ".join(told) or few)
+             f"{last / first - 1:+.1%}" if len(mine) > 1 else "", "; ".join(told) or few)
         )  # fmt: skip
     lines = [f"{found.environment.label} ({found.environment.key})", columns(rows)]
     if launches.groupby("benchmark").size().max() < trends.ENOUGH:

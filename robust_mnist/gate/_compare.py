@@ -105,7 +105,9 @@ def pair_up(a: Sequence[Timings], b: Sequence[Timings]) -> tuple[list[Pair], lis
             "without it"
         )
     alone = len(a) + len(b) - 2 * len(pairs)
-    notes = [f"{alone} launches have no partner and are left out"] if alone else []
+    notes = [f"{alone} of the launches left out, without a partner"] if alone else []
+    if len({timings.counting for timings in (*a, *b)}) > 1:
+        notes.append("compilations were counted in different ways and are not compared")
     ends = [
         (min(t.created for t in side), max(t.created for t in side))
         for side in zip(*pairs, strict=True)
@@ -131,9 +133,9 @@ def same_environment(launches: Sequence[Timings]) -> str:
     keys = {timings.key: timings for timings in reversed(launches)}
     if len(keys) == 1:
         return next(iter(keys))
-    tables = [_facts(timings.machine) for timings in keys.values()]
+    tables = [_facts(timings.machine) for timings in reversed(keys.values())]  # A before B
     differing = [
-        f"{name} {' and '.join(sorted({str(table[name]) or 'none' for table in tables}))}"
+        f"{name} {' and '.join(dict.fromkeys(str(table[name]) or 'none' for table in tables))}"
         for name in tables[0]
         if any(table[name] != tables[0][name] for table in tables)
     ]
@@ -159,6 +161,8 @@ def compare(
         dict.fromkeys(name for timings in side for name in timings.benchmarks) for side in (a, b)
     )
     both = [name for name in first if name in second]
+    # What is counted in another way is no count to compare.
+    alike = len({timings.counting for timings in (*a, *b)}) == 1
     series = {
         name: _log_ratios(pairs, name)
         for name in both
@@ -177,7 +181,9 @@ def compare(
         changes=tuple(
             change
             for name in both
-            for change in exact_changes(name, _all_facts(a, name), _all_facts(b, name))
+            for change in exact_changes(
+                name, *([_counts(facts, alike) for facts in _all_facts(s, name)] for s in (a, b))
+            )
         ),
         vanished=tuple(name for name in lost if name not in retired),
         retired={name: retired[name] for name in lost if name in retired},
@@ -200,6 +206,10 @@ def _median(launches: Sequence[Timings], name: str) -> float:
 
 def _all_facts(launches: Sequence[Timings], name: str) -> list[Mapping[str, Any]]:
     return [t.benchmarks[name].facts for t in launches if name in t.benchmarks]
+
+
+def _counts(facts: Mapping[str, Any], alike: bool) -> Mapping[str, Any]:
+    return facts if alike else {n: fact for n, fact in facts.items() if n != "compilations"}
 
 
 def _facts(machine: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ HEADING = (
 )  # fmt: skip
 # A step's summary above this is dropped as a whole.
 _LARGEST_SUMMARY = 2**20
+_REASONS = 4
 _CUT = "\n(cut: a summary has at most 1 MiB)\n"
 
 
@@ -57,6 +58,8 @@ def conclusion(comparison: Comparison) -> str:
     ]
     if open_ := [v for v in verdicts.values() if v.word == comparison.word == INCONCLUSIVE]:
         reasons.append(_advice(open_))
+    if len(reasons) > _REASONS:
+        reasons = [*reasons[:_REASONS], f"and {len(reasons) - _REASONS} more"]
     return f"verdict: {comparison.word}" + (f" ({'; '.join(reasons)})" if reasons else "")
 
 

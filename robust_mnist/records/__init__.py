@@ -17,6 +17,7 @@ from robust_mnist.records._rows import (
 from robust_mnist.records._sandwich import Mean as Mean, Sandwich as Sandwich
 from robust_mnist.records._smoothed import Smoothed as Smoothed
 from robust_mnist.records._timings import (
+    COUNTING as COUNTING,
     TIMINGS_SCHEMA as TIMINGS_SCHEMA,
     Timing as Timing,
     Timings as Timings,

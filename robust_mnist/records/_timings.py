@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,11 @@ from robust_mnist.errors import InputError, NotComparable
 
 
 TIMINGS_SCHEMA = 1
+# How `compilations` are counted; files without a word counted what earlier benchmarks left over.
+COUNTING = "empty caches"
 # A full run with every round of every benchmark stays below one MiB.
 _LARGEST = 32 * 2**20
+_LONGEST_S = 1e9  # thirty years
 _WAY = "name another, or measure anew with nox -s bench"
 
 
@@ -54,6 +56,11 @@ class Timings:
     commit: str
     machine: Mapping[str, Any]
     benchmarks: Mapping[str, Timing]
+
+    @property
+    def counting(self) -> str:
+        """How compilations were counted; comparable with equal ones only."""
+        return str(self.machine.get("counting", ""))
 
     @property
     def launch(self) -> tuple[object, ...]:
@@ -125,6 +132,8 @@ def _timings(content: Any, path: Path) -> Timings:
             "sides with the same version of the benchmarks"
         )
     timings = [_timing(benchmark, path) for benchmark in content["benchmarks"]]
+    if not timings:
+        raise InputError(f"{path} must hold at least one benchmark, got none; {_WAY}")
     return Timings(
         path=path,
         key=_text(machine["key"]),
@@ -139,9 +148,10 @@ def _timing(benchmark: Mapping[str, Any], path: Path) -> Timing:
     name, stats = _text(benchmark["name"]).removeprefix("bench_"), benchmark["stats"]
     rounds = tuple(float(seconds) for seconds in stats["data"])
     median = float(stats["median"])
-    if not (rounds and all(0 < s < math.inf for s in (median, *rounds))):
+    if not (rounds and all(0 < s < _LONGEST_S for s in (median, *rounds))):
         raise InputError(
-            f"{path}: {name} must have rounds of more than 0 s, got {median} s; {_WAY}"
+            f"{path}: {name} must have rounds of more than 0 s and less than {_LONGEST_S:.0e} s, "
+            f"got {median} s; {_WAY}"
         )
     return Timing(name, median, rounds, dict(benchmark["extra_info"]))
 

@@ -21,7 +21,7 @@ def accelerators_text(found: trends.Comparison) -> str:
     for one in found.environments[1:]:
         lines.append(f"{one.label} against {base.label}")
         for row in found.headline[found.headline["device"] == one.label].to_dict("records"):
-            value = "not measured on both" if math.isnan(row["speedup"]) else _speedup(row)
+            value = "not measured on both" if math.isnan(row["speedup"]) else _mean(row)
             lines.append(f"  {row['topic']:<11} {value}")
         lines.append(f"  {'numbers':<11} {_verdict(found, one.label)}")
         crossing = trends.crossover_of(found.table, one.label)
@@ -43,6 +43,11 @@ def _wins(crossing: trends.Crossover) -> str:
     if crossing.text == "not measured":
         return "inference at no common batch size"
     return f"inference {crossing.text} image{'' if crossing.text == 'from 1' else 's'} in a batch"
+
+
+def _mean(row: Mapping[Any, Any]) -> str:
+    told = _speedup(row)
+    return told if math.isnan(row["speedup"]) else f"{told} of {row['benchmarks']}"
 
 
 def _speedup(row: Mapping[Any, Any]) -> str:
@@ -118,12 +123,12 @@ def _headline(found: trends.Comparison) -> Grid:
         numbers = next(a.verdict for a in found.agreements if a.device == one.label)
         crossing = trends.crossover_of(found.table, one.label).text
         # The column of the numbers stands beside them, so the cells need not repeat it.
-        cells = (_speedup({**row, "numbers": ""}) for row in mine.to_dict("records"))
+        cells = (_mean({**row, "numbers": ""}) for row in mine.to_dict("records"))
         rows.append([one.label, numbers, *cells, crossing])
     return Grid(
         "headline", "Speed-up by topic",
         f"Times as fast as {found.environments[0].label}: geometric mean over the benchmarks of a "
-        "topic, with a 95 % interval.",
+        "topic that both ran, with a 95 % interval and their number.",
         ["device", "numbers", *trends.TOPICS, "inference wins, images in a batch"], rows,
     )  # fmt: skip
 
