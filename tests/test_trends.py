@@ -408,6 +408,12 @@ def test_logits_may_differ_as_far_as_products_are_off(tmp_path, apart, errors, v
     assert agreement.verdict == verdict
     rows = found.table[(found.table["benchmark"] == "inference[1]") & ~found.table["baseline"]]
     assert rows["numbers"].tolist() == [verdict]
+    from robust_mnist import report
+
+    [headline] = [
+        line for line in report.accelerators_text(found).splitlines() if "inference " in line
+    ][:1]
+    assert headline.endswith("of 1, numbers disagree" if verdict == "disagree" else "of 1")
 
 
 @pytest.mark.parametrize(

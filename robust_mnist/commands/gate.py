@@ -154,6 +154,8 @@ def _judged(
     calibration = gate.read_calibration(Path(command.calibration), key)
     floors, unknown = gate.floors_of(calibration, names, quick=quick)
     notes = [*notes, *([_uncalibrated(unknown, key, command)] if unknown else [])]
+    if len({timings.counting for pair in pairs for timings in pair}) > 1:
+        notes.append("compilations were counted in different ways and are not compared")
     comparison = gate.compare(pairs, floors, retired)
     rows, last = gate.table(comparison), gate.conclusion(comparison)
     about = [f"{n} {s}" for n, s in zip((command.a, command.b), _commits(pairs), strict=True)]

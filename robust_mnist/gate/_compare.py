@@ -106,8 +106,6 @@ def pair_up(a: Sequence[Timings], b: Sequence[Timings]) -> tuple[list[Pair], lis
         )
     alone = len(a) + len(b) - 2 * len(pairs)
     notes = [f"{alone} of the launches left out, without a partner"] if alone else []
-    if len({timings.counting for timings in (*a, *b)}) > 1:
-        notes.append("compilations were counted in different ways and are not compared")
     ends = [
         (min(t.created for t in side), max(t.created for t in side))
         for side in zip(*pairs, strict=True)

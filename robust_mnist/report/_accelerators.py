@@ -46,8 +46,11 @@ def _wins(crossing: trends.Crossover) -> str:
 
 
 def _mean(row: Mapping[Any, Any]) -> str:
-    told = _speedup(row)
-    return told if math.isnan(row["speedup"]) else f"{told} of {row['benchmarks']}"
+    told = _speedup({**row, "numbers": ""})
+    if math.isnan(row["speedup"]):
+        return told
+    doubt = ", numbers disagree" if row["numbers"] == "disagree" else ""
+    return f"{told} of {row['benchmarks']}{doubt}"
 
 
 def _speedup(row: Mapping[Any, Any]) -> str:
@@ -266,8 +269,10 @@ def _agreement(found: trends.Comparison) -> Grid:
     for one in found.agreements:
         for name, difference in one.logits.items():
             verdict = "agree" if one.allowed(name) else "disagree"
-            told = f"logits by at most {difference:.1e} (rounding: {one.bounds[name]:.1e})"
-            rows.append([name, one.device, told, verdict, one.why])
+            known = not math.isnan(one.bounds[name])
+            room = f"{one.bounds[name]:.1e}" if known else "not known"
+            told = f"logits by at most {difference:.1e} (rounding: {room})"
+            rows.append([name, one.device, told, verdict if known else "-", one.why])
         for flips in one.flips:
             verdict = "agree" if flips.allowed else "disagree"
             share = _grids.percent(flips.differ / flips.images)
