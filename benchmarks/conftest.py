@@ -52,7 +52,8 @@ QUICK = (
     "bench_certifiers.py::bench_certifier[ibp-linf]",
     "bench_startup.py::bench_help",
 )
-QUICK_ROUNDS = 10
+# Launches differ by far more than the rounds of one do, so short ones, and more of them, say more.
+QUICK_ROUNDS = 3
 SHORT_S = 0.02
 FAILED = pytest.StashKey[set[str]]()
 LOAD = pytest.StashKey[list[float]]()

@@ -88,7 +88,8 @@ def product_rate(product: Product, dtype: str) -> float:
 
 
 def seconds_per_call(call: Callable[..., Any], *args: Any) -> float:
-    """Seconds of a call in a row of calls: the median over seven rows, after a first of two."""
+    """Seconds of a call in a row of calls: the median over seven rows, the first call left out."""
+    jax.block_until_ready(call(*args))  # compile, and let the threads wake up
     repeat = 1
     while True:
         seconds = _row(call, args, repeat)
@@ -99,7 +100,6 @@ def seconds_per_call(call: Callable[..., Any], *args: Any) -> float:
 
 
 def _row(call: Callable[..., Any], args: tuple[Any, ...], repeat: int) -> float:
-    jax.block_until_ready(call(*args))  # compile, and let the threads wake up
     start = time.perf_counter()
     for _ in range(repeat):
         out = call(*args)
