@@ -5,7 +5,9 @@ A benchmark checks its result after the clock has stopped, so that work left out
 What a result file says of a benchmark, in `extra_info`, each where it applies:
 
 - `items`, `bytes`, `flops` and the same `_per_s`: what a call does, and the rate of the median
-  round. Arithmetic is that of the matrix products.
+  round. Arithmetic is that of the matrix products, and bytes are what they read and write, each
+  operand and result once: above the machine's triad where caches hold them. Of what multiplies
+  nothing they are arguments and results.
 - `peak_share`: of the rate of a large square product on this machine; `own_peak_share`: of the
   rate of the benchmark's own products, each alone; none where calling one takes most of its time.
 - `trace_s`, `lower_s`, `compile_s`, `first_call_s`: what the first result takes. `compilations`:
@@ -31,6 +33,7 @@ from robust_mnist.bench import (
     compile_in_stages,
     environment,
     environment_key,
+    matmul_numbers,
     measure_peaks,
     own_rate,
     seconds_per_call,
@@ -216,9 +219,12 @@ def time_compiled(benchmark, request, time_call):
         stages = {name: getattr(program, name) for name in ("trace_s", "lower_s", "compile_s")}
         # JAX returns before the device is done, so waiting is part of the call.
         call = lambda: jax.block_until_ready(program.call(*args))
+        moved = (matmul_numbers(program.jaxpr) or 0) * jax.numpy.dtype(dtype).itemsize
+        ends = (program.memory.get(f"{end}_bytes", 0) for end in ("argument", "output"))
         out = time_call(
-            call, items=items, rounds=rounds, iterations=iterations, flops=flops or program.flops
-        )
+            call, items=items, rounds=rounds, iterations=iterations,
+            flops=flops or program.flops, bytes=moved or sum(ends),
+        )  # fmt: skip
         facts = benchmark.extra_info
         facts.update(stages, operations=program.operations, **program.memory)
         facts["first_call_s"] += sum(stages.values())

@@ -27,6 +27,12 @@ class Product:
         """Floating-point operations: a multiplication and an addition each."""
         return 2 * self.batch * self.rows * self.inner * self.columns
 
+    @property
+    def numbers(self) -> int:
+        """Numbers read and written, each once."""
+        reading = self.rows * self.inner + self.inner * self.columns
+        return self.batch * (reading + self.rows * self.columns)
+
 
 Counts = collections.Counter[Product]
 
@@ -56,6 +62,18 @@ def matmul_flops(program: core.ClosedJaxpr) -> int | None:
     if found is None:
         return None
     return sum(product.flops * count for product, count in found.items())
+
+
+def matmul_numbers(program: core.ClosedJaxpr) -> int | None:
+    """Numbers that the matrix products of a program read and write, each once a product.
+
+    As `matmul_flops` otherwise. A program whose arrays stay in a cache moves less memory, one
+    that does much between its products moves more.
+    """
+    found = products(program)
+    if found is None:
+        return None
+    return sum(product.numbers * count for product, count in found.items())
 
 
 def products(program: core.ClosedJaxpr) -> Counts | None:

@@ -33,6 +33,7 @@ from robust_mnist.attacks import (
     Within,
     WorstOf,
 )
+from robust_mnist.attacks.targeted import likeliest, nearest
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.clock import stopwatch
 from robust_mnist.data.pixels import to_float
@@ -231,6 +232,28 @@ def test_targeted_finds_the_worst_class_of_an_affine_classifier(ball, dual, getk
     reduction = jnp.linalg.norm(weight[y][None] - weight[others], ord=dual, axis=1)
     expected = jnp.min(logits[y] - logits[others] - eps * reduction)
     assert jnp.allclose(metrics.margin(model(adversarial), y), expected, atol=1e-4)
+
+
+@every_norm
+def test_the_nearest_target_of_an_affine_classifier_is_the_one_that_breaks_first(
+    ball, dual, getkey
+):
+    # Gradients of very different sizes: the likeliest class is not the nearest.
+    weight = jax.random.normal(getkey(), (10, 64)) * jnp.linspace(0.05, 1.0, 10)[:, None]
+    model, x = Affine(weight, jax.random.normal(getkey(), (10,))), jnp.full(64, 0.5)
+    logits = model(x)
+    y = jnp.argmax(logits)
+    others = jnp.delete(jnp.arange(10), y, assume_unique_indices=True)
+    slopes = weight[others] - weight[y][None]
+    distance = (logits[y] - logits[others]) / jnp.linalg.norm(slopes, ord=dual, axis=1)
+    order = nearest(model, x, y, ball)
+    assert jnp.array_equal(order, jnp.append(others[jnp.argsort(distance)], y))
+    assert not jnp.array_equal(order, likeliest(model, x, y, ball))
+    # One target is enough at a radius that no other class is within.
+    first, second = jnp.sort(distance)[:2]
+    aimed = Targeted(PGD(ball, steps=60), targets=1, order=nearest)
+    found = aimed(model, x, y, eps=(first + second) / 2, key=getkey())
+    assert jnp.argmax(model(found)) == order[0]
 
 
 def test_the_raw_step_is_the_gradient_of_cross_entropy_by_finite_differences(getkey):

@@ -148,6 +148,7 @@ def test_what_is_counted_depends_on_no_other_benchmark_and_what_failed_is_not_ke
     assert counts == counts[:1] * 3
     assert found["bench_alone"]["items"] == 3
     assert 0 < found["bench_short"]["amortised_s"] < 0.02
+    assert found["bench_short"]["bytes"] == 4 * 3 * 9
 
 
 # --- the environment and its key
@@ -345,6 +346,8 @@ def test_products_are_told_apart_by_shape_and_counted_in_loops():
     shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 3), (7, 3), (4, 6, 5))]
     found = bench.products(jax.make_jaxpr(program)(*shapes))
     by_hand = {(1, 2, 3, 7): 5, (1, 2, 7, 3): 5, (4, 6, 5, 6): 1}
+    numbers = 5 * (2 * 3 + 7 * 3 + 2 * 7) * 2 + 4 * (2 * 6 * 5 + 6 * 6)
+    assert bench.matmul_numbers(jax.make_jaxpr(program)(*shapes)) == numbers
     assert {(p.batch, p.rows, p.inner, p.columns): n for p, n in found.items()} == by_hand
 
 

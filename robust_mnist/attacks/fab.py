@@ -9,6 +9,7 @@ from robust_mnist import metrics
 from robust_mnist.attacks._base import AbstractMinimalAttack
 from robust_mnist.attacks._closest import Closest
 from robust_mnist.attacks.losses import Toward
+from robust_mnist.attacks.targeted import likeliest
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.threat import AbstractBall, Linf
 
@@ -61,9 +62,8 @@ class FABT(AbstractMinimalAttack):
         key: PRNGKeyArray,
     ) -> Float[Array, " pixels"]:
         del key  # a single run starts at the image itself
-        logits = model(x)
-        count = min(self.targets, logits.size - 1)
-        order = jnp.argsort(metrics.other_logits(logits, y), descending=True)[:count]
+        order = likeliest(model, x, y, self.ball)
+        order = order[: min(self.targets, order.size - 1)]
         found = jax.lax.map(lambda target: self._towards(model, x, y, target), order)
         return found.image[jnp.argmin(found.size)]
 

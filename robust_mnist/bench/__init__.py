@@ -1,6 +1,10 @@
 """Facts about the machine, its devices and a program, without which no timing means anything."""
 
-from robust_mnist.arithmetic import matmul_flops as matmul_flops, products as products
+from robust_mnist.arithmetic import (
+    matmul_flops as matmul_flops,
+    matmul_numbers as matmul_numbers,
+    products as products,
+)
 from robust_mnist.bench._device import (
     check_device as check_device,
     device_in_use as device_in_use,
