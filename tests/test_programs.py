@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import TINY
+from conftest import TINY, TINY_SWEEP
 
 
 # What JAX counts of its cache on disk while a command runs.
@@ -25,10 +25,10 @@ print(json.dumps({"code": code, "hits": hits, "misses": misses}), file=sys.stder
 
 @pytest.fixture
 def run(small_npz, tmp_path):
-    """Run a tiny training in a process of its own; what its cache did."""
+    """Run a tiny command in a process of its own; what its cache did."""
 
-    def run(out, **variables):
-        words = ["train", "--data", small_npz, *TINY, "--quiet", "--out"]
+    def run(out, command=("train", *TINY), **variables):
+        words = [*command, "--data", small_npz, "--quiet", "--out"]
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT, *words, tmp_path / out],
             env={**os.environ, "ROBUST_MNIST_CACHE": str(tmp_path / "cache"), **variables},
@@ -42,8 +42,9 @@ def run(small_npz, tmp_path):
 
 
 def test_a_second_run_compiles_nothing(run, tmp_path):
-    assert run("first")["misses"] > 0
-    second = run("second")
+    command = ("run", *TINY, *TINY_SWEEP)
+    assert run("first", command)["misses"] > 0
+    second = run("second", command)
     assert second["misses"] == 0
     assert second["hits"] > 0
     weights = [tmp_path / name / "model" / "seed-0.safetensors" for name in ("first", "second")]
