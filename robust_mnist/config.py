@@ -615,6 +615,7 @@ class Calibrate:
     output: Output = Output()
 
     def __post_init__(self) -> None:
+        _require_names(self)
         _require(self.launches >= 4, "--launches must be at least 4", self.launches)
 
 
@@ -639,6 +640,7 @@ class Compare:
     output: Output = Output()
 
     def __post_init__(self) -> None:
+        _require_names(self)
         valid = self.pairs is None or self.pairs >= 1
         _require(valid, "--pairs must be at least 1", self.pairs)
 
@@ -653,6 +655,9 @@ class Accelerators:
     """Folder of the page, the table and the figures."""
     output: Output = Output()
 
+    def __post_init__(self) -> None:
+        _require_names(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class History:
@@ -665,6 +670,9 @@ class History:
     out: str = "runs/bench/history"
     """Folder of the table and the figure."""
     output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
 
 
 COMMANDS: dict[str, type] = {

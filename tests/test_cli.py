@@ -75,6 +75,9 @@ def complaint(result):
         (["audit", "--run", ""], "--run needs a name, got ''"),
         (["selftest", "--images", "20"], "--images must be at least 50, got 20"),
         (["selftest", "--model", ""], "--model needs a name, got ''"),
+        (["bench", "accelerators", "--out", ""], "--out needs a name, got ''"),
+        (["bench", "history", "--out", ""], "--out needs a name, got ''"),
+        (["bench", "compare", "HEAD", "HEAD", "--out", ""], "--out needs a name, got ''"),
         (["selftest", "--run", "a", "--model", "b"], "--run and --model each.*give one, got b$"),
     ],
 )
