@@ -838,8 +838,13 @@ def test_the_figure_draws_every_launch_and_marks_every_change(tmp_path):
     figure = HISTORY_FIGURES["history"](found.launches)
     load, _ = figure.axes
     dots = next(line for line in load.lines if line.get_marker() == "o")
-    assert list(dots.get_ydata()) == pytest.approx(seconds)
+    assert list(dots.get_ydata()) == pytest.approx([100 * (s - 1) for s in seconds])
+    levels = [line.get_ydata()[0] for line in load.lines if len(set(line.get_ydata())) == 1]
+    assert levels == pytest.approx([0.5, 50.0], rel=0.01)
     [mark] = [line for line in load.lines if line.get_linestyle() == "--"]
     assert list(mark.get_xdata()) == [4.5, 4.5]
     [text] = load.texts
     assert text.get_text() == "+49.3 %"
+    few = trends.history(records.read_timings(series(tmp_path / "few", seconds[:4])))
+    load, _ = HISTORY_FIGURES["history"](few.launches).axes
+    assert len(load.lines) == 1  # dots without a level
