@@ -60,7 +60,7 @@ class Noisy(Wrapped):
             jax.lax.stop_gradient(x),
             vmap_method="broadcast_all",
         )
-        return self.model(x) + noise
+        return self.model(x) + noise.astype(x.dtype)
 
 
 class Decoy(Wrapped):
@@ -70,8 +70,9 @@ class Decoy(Wrapped):
 
     def __call__(self, x):
         logits = self.model(x)
-        true = jnp.max(jnp.where(jnp.arange(10) == self.label, logits, -jnp.inf))
-        return jnp.where(jnp.arange(10) == (self.label + 1) % 10, true - 1e-4, logits)
+        classes = jnp.arange(10, dtype=self.label.dtype)
+        true = jnp.max(jnp.where(classes == self.label, logits, -jnp.inf))
+        return jnp.where(classes == (self.label + 1) % 10, true - 1e-4, logits)
 
 
 class WinnersTakeAll(AbstractClassifier):
@@ -248,12 +249,12 @@ def test_probabilities_are_no_logits(affine, part, exact):
     assert "probabilities" in finding.meaning
 
 
-def test_an_image_that_is_wrong_by_rounding_alone_is_found_out(affine, part):
+def test_a_network_that_float32_cannot_evaluate_is_found_out(affine, part):
     # Next to 1e9, float32 counts in steps of 64: every class is tied.
     shifted = Scaled(affine, jnp.array(1.0), jnp.array(1e9))
     margins, _ = judge_batch(shifted, to_float(part.images), part.labels)
-    assert (margins <= 0).mean() > 0.9
-    evidence = evidence_of(shifted, part, np.where(margins <= 0, 0.1, np.inf), grid=[0.1])
+    assert (margins > 0).mean() > 0.9
+    evidence = evidence_of(shifted, part, np.full(len(margins), np.inf), grid=[0.1])
     assert CHECKS["G17-precision"](evidence).verdict == "fail"
     assert CHECKS["G17-precision"](evidence).number > 0.9
 

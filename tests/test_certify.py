@@ -9,14 +9,22 @@ from problems import bounds, case, grey_images, network, predicted, promises, re
 
 from robust_mnist import metrics
 from robust_mnist.attacks import ATTACKS
-from robust_mnist.certify import CERTIFIERS, CROWN, IBP
+from robust_mnist.certify import CERTIFIERS, CROWN, IBP, Search, rounding
 from robust_mnist.certify._lines import CURVES, lines, slopes
 from robust_mnist.certify.milp import exact_margin
 from robust_mnist.data import Part
+from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
 from robust_mnist.models import ACTIVATIONS, MLP
 from robust_mnist.models.mlp import Dense
-from robust_mnist.sweep import certified_radii, certify_batch, radii
+from robust_mnist.sweep import (
+    BranchAndBound,
+    Budget,
+    certified_radii,
+    certify_batch,
+    judge_batch,
+    radii,
+)
 from robust_mnist.threat import BALLS, Linf
 
 
@@ -357,6 +365,69 @@ def test_rounding_cannot_certify_a_network_that_cancels(certifier, getkey):
     model = jax.tree.unflatten(jax.tree.structure(model), [weight, jnp.array([1e-3, 0.0])])
     bound = certifier(model, jnp.array([0.3, 0.3]), jnp.array(0), eps=jnp.array(0.0))
     assert bound < 0
+
+
+def apart_by_a_hair(scale):
+    """Margin 1e-3 on every image, the sum of two weights less one and the other: exact in theory.
+
+    All weights are integers times `scale`, a power of two, and exact in float32.
+    """
+    first, second = np.random.default_rng(0).integers(1, 4096, (2, 64)) * 2.0 * scale
+    weight = np.stack([first + second, first, second])
+    model = MLP((64, 3, 2), "relu", key=jax.random.key(0))
+    last = np.array([[1.0, -1.0, -1.0], [0.0, 0.0, 0.0]])
+    leaves = [weight, np.zeros(3), last, np.array([1e-3, 0.0])]
+    return jax.tree.unflatten(
+        jax.tree.structure(model), [jnp.asarray(leaf, jnp.float32) for leaf in leaves]
+    )
+
+
+def test_rounding_alone_breaks_no_certificate(getkey):
+    """A verified network that float32 gets wrong all over its balls: verdicts are in float64.
+
+    Reference: Jia and Rinard, "Exploiting verified neural networks via floating point numerical
+    error", 2021.
+    """
+    model, images = apart_by_a_hair(1.0), grey_images(getkey(), 20)
+    labels = np.zeros(20, np.uint8)
+    pixels = to_float(images)
+    near = pixels + np.asarray(jax.random.uniform(getkey(), pixels.shape, minval=-0.1, maxval=0.1))
+    near = np.clip(near, 0.0, 1.0).astype(np.float32)
+    single = jax.vmap(model)(jnp.asarray(near))
+    assert jnp.sum(single[:, 0] <= single[:, 1]) > 4
+    for inputs in (pixels, near):
+        margins, _ = judge_batch(model, inputs, labels)
+        assert np.allclose(margins, 1e-3, atol=1e-8)
+        assert np.max(np.abs(margins - 1e-3)) <= rounding(model)
+    assert np.all(certify_batch(CROWN(), model, images, labels, eps=0.1))
+    search = BranchAndBound(Search(), model, Part(images, labels, np.arange(20)), 0.1, batch=64)
+    for _ in search.run(Budget(seconds=60)):
+        pass
+    assert search.certified.all()
+    # So large that float64 is off by more than the margin.
+    huge = apart_by_a_hair(2.0**40)
+    assert rounding(huge) > 1e-3
+    assert not np.any(certify_batch(CROWN(), huge, images, labels, eps=0.0))
+
+
+def test_rounding_bounds_what_float64_loses(getkey):
+    model = network(getkey(), gain=3.0, activation="relu")
+    images = to_float(grey_images(getkey(), 4))
+    labels = np.asarray(predicted(model, grey_images(getkey(), 4)))
+    margins, _ = judge_batch(model, images, labels)
+    for image, label, margin in zip(images, labels.tolist(), margins.tolist(), strict=True):
+        values = [Fraction(float(pixel)) for pixel in image]
+        for number, layer in enumerate(model.layers):
+            rows = np.asarray(layer.weight, np.float64).tolist()
+            values = [
+                sum((Fraction(w) * v for w, v in zip(row, values, strict=True)), Fraction(bias))
+                for row, bias in zip(rows, np.asarray(layer.bias, np.float64).tolist(), strict=True)
+            ]
+            if number < len(model.layers) - 1:
+                values = [max(value, Fraction(0)) for value in values]
+        exact = values[label] - max(v for at, v in enumerate(values) if at != label)
+        assert abs(Fraction(margin) - exact) <= Fraction(rounding(model))
+    assert rounding(model) < 1e-8
 
 
 def test_a_wrong_certifier_is_caught_by_an_attack(getkey, monkeypatch):

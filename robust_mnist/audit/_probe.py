@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, PRNGKeyArray, UInt8
 
 from robust_mnist.attacks import ATTACKS, PGD, AbstractBallAttack
 from robust_mnist.data import Part
@@ -34,7 +34,7 @@ class Answers:
     """
 
     images: Float32[np.ndarray, "images pixels"]
-    margins: Float32[np.ndarray, " images"]
+    margins: Float64[np.ndarray, " images"]
 
     @property
     def broken(self) -> Bool[np.ndarray, " images"]:

@@ -12,6 +12,7 @@ from robust_mnist.certify.ibp import IBP as IBP
 from robust_mnist.certify.lipschitz import (
     GlobalLipschitz as GlobalLipschitz,
     LocalLipschitz as LocalLipschitz,
+    rounding as rounding,
 )
 from robust_mnist.certify.quadratic import (
     Quadratic as Quadratic,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from robust_mnist.certify._backward import Hidden, hidden_layers, margin_rows, worst
@@ -149,6 +150,31 @@ def clean_margins(
         off = (steepest * off + jnp.linalg.norm(lost)) * (1 + (lost.size + 16) * limits.eps)
     lengths = jnp.linalg.norm(rows, axis=1) * (1 + (rows.shape[1] + 16) * limits.eps)
     return rows @ outputs + offset - _lost(rows, offset, outputs) - lengths * off
+
+
+def rounding(model: MLP) -> float:
+    """How far a margin that is computed in float64 may lie from the exact one, for any image.
+
+    With u half a unit in the last place, a sum of n products and a bias is off by at most
+    (n + 1) u times the sum of their magnitudes, in any order; what it starts from is off already,
+    which `|W|` carries on, and an activation stretches it by its steepest slope and is right to 16
+    units in the last place of its input or output. Twice the outcome covers terms in u^2 and the
+    rounding of this very computation.
+    """
+    eps = float(np.finfo(np.float64).eps)
+    steepest = STEEPEST[model.activation]
+    at_zero = abs(float(ACTIVATIONS[model.activation](jnp.zeros(()))))
+    size = np.ones(model.layers[0].weight.shape[1])
+    off = np.zeros_like(size)
+    for number, layer in enumerate(model.layers, start=1):
+        weight, bias = (np.abs(np.asarray(a, np.float64)) for a in (layer.weight, layer.bias))
+        size, off = weight @ size + bias, weight @ off
+        off = off + (weight.shape[1] + 1) * eps * size
+        if number < len(model.layers):
+            reached = steepest * size + at_zero
+            off = steepest * off + 16 * (eps * (size + reached) + np.finfo(np.float64).tiny)
+            size = reached
+    return float(2 * (2 * np.max(off) + 2 * eps * np.max(size)))
 
 
 def _lost(

@@ -8,7 +8,11 @@ from jaxtyping import Array, Float
 
 
 class AbstractClassifier(eqx.Module):
-    """A map from one flattened image, pixels in [0, 1], to logits."""
+    """A map from one flattened image, pixels in [0, 1], to logits.
+
+    Images are attacked in float32 and judged in float64, with all real arrays of the model widened;
+    what it computes with besides should take the type of the image.
+    """
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:

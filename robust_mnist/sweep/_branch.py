@@ -18,8 +18,9 @@ from robust_mnist.certify._lines import CURVES
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
-from robust_mnist.sweep._driver import CLOSE, Found, decide_images, in_chunks, padded
+from robust_mnist.sweep._driver import CLOSE, Found, decide_images, in_chunks, padded, widened
 from robust_mnist.sweep._frontier import Cuts, Domains, Frontier, rows_of
+from robust_mnist.sweep._proofs import least_bound
 from robust_mnist.threat import Linf
 
 
@@ -134,10 +135,9 @@ class BranchAndBound:
         # Filled up to a power of two, so that few programs depend on how many images there are.
         size = max(128, 1 << (count - 1).bit_length())
         pixels = to_float(part.images)
+        self.least = least_bound(model)
         with jax.enable_x64(True):
-            self.wide_model = jax.tree.map(
-                lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, model
-            )
+            self.wide_model = widened(model)
             roots = in_chunks(
                 lambda x, e: _roots(search, self.wide_model, x, e),
                 100, pixels.astype(np.float64), np.full(count, eps, np.float64),
@@ -292,7 +292,7 @@ class BranchAndBound:
         if bounds.dtype != np.float64:
             raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
         done = np.zeros(len(domains.image), bool)
-        done[places] = bounds[: places.size] > CLOSE
+        done[places] = bounds[: places.size] > self.least
         image = domains.image[done]
         np.subtract.at(self.waiting, image, 1)
         self.certified[image] |= self.waiting[image] == 0

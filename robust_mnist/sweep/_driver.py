@@ -11,7 +11,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, Integer, PRNGKeyArray, Shaped, UInt8
+from jaxtyping import (
+    Array,
+    Bool,
+    Float,
+    Float32,
+    Float64,
+    Int,
+    Integer,
+    PRNGKeyArray,
+    Shaped,
+    UInt8,
+)
 
 from robust_mnist import metrics
 from robust_mnist.attacks import AbstractBallAttack, AbstractMinimalAttack, AbstractStepAttack
@@ -43,8 +54,8 @@ class Found:
     Attributes:
         size: float64 size of the closest wrong image found; inf where none was, 0 where the clean
             image is a mistake.
-        own: The same without the last approach along the linearised boundary: what the method is
-            credited with, where methods are compared.
+        own: The same without the last approach along the linearised boundary, but where that alone
+            made the image wrong: what the method is credited with, where methods are compared.
         reached: Class of that image; -1 where none was found.
         witness: That image; the clean one where none was found.
         broken: Whether the attack's own answer, before it was shortened, is wrong: the plain
@@ -213,16 +224,35 @@ def _refine(
     return jnp.where(margin <= 0, near, z)
 
 
-@eqx.filter_jit
 def _judge(
-    model: AbstractClassifier, images: Float[Array, "images pixels"], labels: Int[Array, " images"]
-) -> tuple[Float[Array, " images"], Int[Array, " images"]]:
+    model: AbstractClassifier, images: Float32[Any, "images pixels"], labels: Int[Any, " images"]
+) -> tuple[Float64[Array, " images"], Int[Array, " images"]]:
+    """Margins and classes in float64: a float32 sum depends on its order, and so on the device.
+
+    Certificates are of the exact network, from which this differs by `certify.rounding` at most.
+    """
+    with jax.enable_x64(True):
+        return _judged(model, images, labels)
+
+
+@eqx.filter_jit
+def _judged(
+    model: AbstractClassifier,
+    images: Float32[Array, "images pixels"],
+    labels: Int[Array, " images"],
+) -> tuple[Float64[Array, " images"], Int[Array, " images"]]:
     with jax.default_matmul_precision("highest"):
-        logits = jax.vmap(model)(images)
+        logits = jax.vmap(widened(model))(images.astype(jnp.float64))
     margins = jax.vmap(metrics.margin)(logits, labels)
     others = jax.vmap(metrics.other_logits)(logits, labels)
     wrong_class = jnp.argmax(others, axis=1).astype(labels.dtype)
     return margins, jnp.where(margins > 0, labels, wrong_class)
+
+
+def widened(tree: Any) -> Any:
+    """The same with all its real numbers in float64, for which `jax.enable_x64` has to hold."""
+    wide = lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf
+    return jax.tree.map(wide, tree)
 
 
 def padded(array: np.ndarray, size: int) -> np.ndarray:
@@ -256,8 +286,8 @@ def judge_batch(
     labels: Integer[np.ndarray, " images"],
     *,
     chunk: int = 1000,
-) -> tuple[Float32[np.ndarray, " images"], Int[np.ndarray, " images"]]:
-    """Margin and predicted class of every image, at the highest matmul precision.
+) -> tuple[Float64[np.ndarray, " images"], Int[np.ndarray, " images"]]:
+    """Margin and predicted class of every image, evaluated in float64.
 
     Args:
         model: Classifier.
@@ -389,8 +419,9 @@ def _decide(
     raw = margins[0]
     return Found(
         size=sized[-1],
-        # No method alone may seem closer than what is kept of it.
-        own=np.maximum(sized[1], sized[2]),
+        # No method alone may seem closer than what is kept of it. What is wrong in float32 alone,
+        # where a search for the boundary ends, is so on it: credit is for the next image that is.
+        own=np.where(np.isinf(sized[1]), sized[2], np.maximum(sized[1], sized[2])),
         reached=reached,
         witness=witness,
         broken=raw <= 0,
@@ -422,10 +453,10 @@ def _step(
     ids: Int[Array, " images"],
     step: Float[Array, ""],
     key: PRNGKeyArray,
-) -> tuple[Float[Array, " images"], Int[Array, " images"]]:
+) -> Float[Array, "images pixels"]:
     run = lambda x, y, k: attack(model, x, y, step=step, key=k)
     z = jax.vmap(run)(to_float(images), labels, image_keys(key, ids))
-    return _judge(model, jnp.clip(z, 0.0, 1.0), labels)
+    return jnp.clip(z, 0.0, 1.0)
 
 
 def step_batch(
@@ -438,7 +469,7 @@ def step_batch(
     step: float,
     key: PRNGKeyArray,
     chunk: int = 1000,
-) -> tuple[Float32[np.ndarray, " images"], Int[np.ndarray, " images"]]:
+) -> tuple[Float64[np.ndarray, " images"], Int[np.ndarray, " images"]]:
     """Margin and class of every image after one step, clipped to [0, 1].
 
     Args:
@@ -453,7 +484,7 @@ def step_batch(
     """
     length = jnp.asarray(step, jnp.float32)
     margins, reached = in_chunks(
-        lambda x, y, index: _step(attack, model, x, y, index, length, key),
+        lambda x, y, index: _judge(model, _step(attack, model, x, y, index, length, key), y),
         chunk, images, labels.astype(np.int32), ids.astype(np.int32),
     )  # fmt: skip
     return margins, reached

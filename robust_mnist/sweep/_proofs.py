@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int, Integer, UInt8
 
-from robust_mnist.certify import AbstractCertifier
+from robust_mnist.certify import AbstractCertifier, rounding
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
-from robust_mnist.sweep._driver import CLOSE, in_chunks
+from robust_mnist.sweep._driver import CLOSE, in_chunks, widened
 
 
 # Steps along the secant after the halvings. Bounds bend little over what is left by then.
@@ -59,18 +59,23 @@ def certify_batch(
     """
     radius = np.broadcast_to(np.asarray(eps, np.float64), labels.shape)
     with jax.enable_x64(True):
-        wide = jax.tree.map(
-            lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf, model
-        )
+        wide = widened(model)
         (bounds,) = in_chunks(
             lambda x, y, e: (_bound(certifier, wide, x, y, e),),
             chunk or _chunk(), to_float(images).astype(np.float64), labels.astype(np.int32), radius,
         )  # fmt: skip
     if bounds.dtype != np.float64:
         raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
-    # The certificate is of the exact network, while images are judged in float32, whose rounding
-    # stays far below `CLOSE`: a certified image cannot be wrong there either.
-    return bounds > CLOSE
+    return bounds > least_bound(model)
+
+
+def least_bound(model: MLP) -> float:
+    """What the bound of a certificate has to exceed.
+
+    A bound is of the exact network; images are judged in float64. What lies between the two is
+    at most `rounding`, so that above it no certified image can be judged wrong.
+    """
+    return max(CLOSE, rounding(model))
 
 
 def certified_radii(
