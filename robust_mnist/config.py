@@ -81,7 +81,9 @@ PRESETS: dict[str, Preset] = {
             "l2": ("fgm-l2", "pgd40-l2", "apgd100-ce-l2", "ddn100-l2", "fmn100-l2"),
         },
         stages={
-            "linf": ("fmn100-linf", "fab10-targeted-linf", "pgd20-targeted-linf"),
+            # Behind FAB the likeliest four classes break what all nine do, of 1,000 images on each
+            # of seven networks and radii; the nearest four (`attacks.nearest`) miss three.
+            "linf": ("fmn100-linf", "fab10-targeted-linf", "pgd20-targeted4-linf"),
             "l2": ("fmn100-l2", "fab10-targeted-l2", "ddn100-l2"),
         },
     ),
@@ -100,7 +102,7 @@ PRESETS: dict[str, Preset] = {
         },
         stages={
             "linf": (
-                "fmn100-linf", "fab10-targeted-linf", "pgd20-targeted-linf", "apgd100-ce-linf",
+                "fmn100-linf", "fab10-targeted-linf", "pgd20-targeted4-linf", "apgd100-ce-linf",
                 "square1000-linf",
             ),
             "l2": (

@@ -32,8 +32,9 @@ from robust_mnist.attacks import (
     Transfer,
     Within,
     WorstOf,
+    likeliest,
+    nearest,
 )
-from robust_mnist.attacks.targeted import likeliest, nearest
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.clock import stopwatch
 from robust_mnist.data.pixels import to_float

@@ -49,7 +49,11 @@ from robust_mnist.attacks.noise import Noise as Noise
 from robust_mnist.attacks.pgd import PGD as PGD
 from robust_mnist.attacks.spatial_grid import SpatialGrid as SpatialGrid
 from robust_mnist.attacks.square import Square as Square
-from robust_mnist.attacks.targeted import Targeted as Targeted
+from robust_mnist.attacks.targeted import (
+    Targeted as Targeted,
+    likeliest as likeliest,
+    nearest as nearest,
+)
 from robust_mnist.plugins import with_plugins
 from robust_mnist.threat import L0, L1, L2, Linf
 
@@ -77,6 +81,7 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         "pgd40-l1": PGD(L1(), steps=40, rel_step_size=0.1),
         "pgd20-targeted-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=9),
         "pgd20-targeted-l2": Targeted(PGD(L2(), steps=20, rel_step_size=0.1), targets=9),
+        "pgd20-targeted4-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=4),
         "apgd100-ce-linf": APGD(Linf()),
         "apgd100-ce-l2": APGD(L2()),
         "apgd100-dlr-linf": APGD(Linf(), loss=DLR()),
