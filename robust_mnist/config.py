@@ -93,11 +93,12 @@ PRESETS: dict[str, Preset] = {
                 "noise100-uniform-linf", "noise100-corners-linf", "fgsm-linf", "bim10-linf",
                 "mifgsm10-linf", "pgd40-linf", "pgd20-targeted-linf", "apgd100-ce-linf",
                 "apgd100-dlr-linf", "deepfool50-linf", "fmn100-linf", "fab100-targeted-linf",
+                "square1000-linf",
             ),
             "l2": (
                 "noise100-gaussian-l2", "fgm-l2", "pgd40-l2", "pgd20-targeted-l2",
                 "apgd100-ce-l2", "apgd100-dlr-l2", "deepfool50-l2", "ddn100-l2", "fmn100-l2",
-                "cw5x200-l2", "fab100-targeted-l2",
+                "cw5x200-l2", "fab100-targeted-l2", "square1000-l2",
             ),
         },
         stages={

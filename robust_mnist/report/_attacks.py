@@ -45,7 +45,8 @@ class Gap:
 def gaps(alone: Alone, grid: list[float]) -> list[Gap]:
     """Where attacks are far below PGD, for certain: the largest gap of each attack.
 
-    Where no single one is, all of them may be so together, each on images of its own.
+    Where no single one is, all of them may be so together, each on images of its own, and those
+    of a schedule with them.
 
     Args:
         alone: The attacks of a norm.
@@ -58,7 +59,7 @@ def gaps(alone: Alone, grid: list[float]) -> list[Gap]:
     largest: dict[str, Gap] = {}
     methods = [*alone.methods, TOGETHER]
     for eps in grid if 0 < len(pgd) < len(alone.methods) else []:
-        standing = np.concatenate([alone.upper, alone.upper.min(axis=0, keepdims=True)]) > eps
+        standing = np.concatenate([alone.upper, alone.best[None]]) > eps
         accuracy = standing.mean(axis=1)
         best = pgd[int(np.argmin(accuracy[pgd]))]
         for index, method in enumerate(methods):
