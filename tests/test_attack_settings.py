@@ -15,14 +15,19 @@ from robust_mnist.attacks import (
     EAD,
     FABT,
     FMN,
+    JSMA,
     MIFGSM,
+    PGD,
     CarliniWagner,
     CrossEntropy,
     DeepFool,
+    Margin,
     Square,
     TargetedDLR,
     Within,
 )
+from robust_mnist.attacks._schedule import cosine
+from robust_mnist.attacks.carlini_wagner import _INSIDE
 from robust_mnist.threat import L2, Linf
 
 
@@ -55,10 +60,11 @@ def test_apgd_in_l1_has_the_settings_of_autoattack():
         assert attack.rounds() == [30, 30, 40]
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", [*NORMS, "l1"])
 def test_fab_has_the_settings_of_autoattack(norm):
     attack = ATTACKS[f"fab100-targeted-{norm}"]
     assert isinstance(attack, FABT)
+    assert attack.ball.name == norm
     settings = (attack.steps, attack.targets, attack.alpha_max, attack.eta, attack.beta)
     assert settings == (100, 9, 0.1, 1.05, 0.9)
 
@@ -95,6 +101,62 @@ def test_minimal_attacks_default_to_what_their_authors_used():
     assert (elastic.searches, elastic.steps, elastic.learning_rate) == (9, 10_000, 0.01)
     assert (elastic.init_weight, elastic.regularization) == (1e-3, 0.01)
     assert (MIFGSM().steps, MIFGSM().decay) == (10, 1.0)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+def test_fmn_of_every_norm_has_the_settings_of_its_authors(norm):
+    attack = ATTACKS[f"fmn100-{norm}"]
+    assert isinstance(attack, FMN)
+    assert isinstance(attack.loss, Margin)
+    # In Linf the first step is ten times as long, as AttackBench has it.
+    settings = (attack.ball.name, attack.steps, attack.alpha, attack.gamma)
+    assert settings == (norm, 100, 10.0 if norm == "linf" else 1.0, 0.05)
+
+
+def test_ddn_and_deepfool_have_the_settings_of_their_authors():
+    for name, loss in (("ddn100-l2", CrossEntropy), ("ddn100-margin-l2", Margin)):
+        attack = ATTACKS[name]
+        assert isinstance(attack, DDN)
+        assert isinstance(attack.loss, loss)
+        assert (attack.steps, attack.init_eps, attack.gamma) == (100, 1.0, 0.05)
+    for norm in NORMS:
+        attack = ATTACKS[f"deepfool50-{norm}"]
+        assert isinstance(attack, DeepFool)
+        assert (attack.ball.name, attack.steps, attack.overshoot) == (norm, 50, 0.02)
+
+
+def test_bim_and_mifgsm_have_their_published_settings():
+    bim, momentum = ATTACKS["bim10-linf"], ATTACKS["mifgsm10-linf"]
+    assert isinstance(bim, PGD)
+    assert (bim.ball.name, bim.steps, bim.rel_step_size, bim.random_start) == (
+        "linf", 10, 0.2, False,
+    )  # fmt: skip
+    assert isinstance(momentum, MIFGSM)
+    assert (momentum.ball.name, momentum.steps, momentum.decay) == ("linf", 10, 1.0)
+    assert isinstance(bim.loss, CrossEntropy)
+    assert isinstance(momentum.loss, CrossEntropy)
+
+
+def test_jsma_flips_whole_pixels_up_to_a_tenth_of_them():
+    attack = ATTACKS["jsma-l0"]
+    assert isinstance(attack, JSMA)
+    assert (attack.ball.name, attack.theta, attack.gamma, attack.targets) == ("l0", 1.0, 0.1, 9)
+
+
+def test_the_short_carlini_wagner_and_ead_differ_from_their_authors_in_what_they_search():
+    carlini, elastic = ATTACKS["cw5x200-l2"], ATTACKS["ead5x200-l1"]
+    assert isinstance(carlini, CarliniWagner)
+    assert isinstance(elastic, EAD)
+    for attack in (carlini, elastic):
+        searched = (attack.searches, attack.steps, attack.learning_rate, attack.init_weight)
+        assert searched == (5, 200, 0.05, 0.1)
+    assert (carlini.confidence, _INSIDE) == (0.0, 0.999999)
+    assert (elastic.regularization, elastic.rule, EAD().rule) == (0.01, "l1", "en")
+
+
+def test_a_cosine_goes_from_its_first_value_to_its_last():
+    at = lambda step: float(cosine(jnp.asarray(step), 100, 2.0, 0.02))
+    assert [at(step) for step in (0, 50, 100)] == pytest.approx([2.0, 1.01, 0.02])
 
 
 def apgd_again(gradient, value, is_wrong, start, x, eps, norm):
