@@ -42,7 +42,7 @@ from robust_mnist.models import MLP, AbstractStochasticClassifier, Expectation
 from robust_mnist.models.mlp import Dense
 from robust_mnist.sweep import attack_batch, break_batch, method_key, sizes
 from robust_mnist.sweep._driver import CLOSE, _answers, in_chunks
-from robust_mnist.threat import L2, Linf
+from robust_mnist.threat import BALLS, L2, Linf
 
 
 # AutoAttack is made of entries that are tested one by one, and takes as long as all of them.
@@ -567,6 +567,48 @@ def test_ball_attacks_break_from_the_exact_radius_on(name, classes):
     broken = run(radius * (1 + EXCESS.get(name, 1e-4))).broken
     assert np.mean(broken) >= (0.75 if classes == 10 and name.startswith(ONE_CLASS) else 1.0)
     assert not np.isfinite(run(radius * (1 - 1e-4)).size).any()
+
+
+every_region_ball = pytest.mark.parametrize(
+    "ball", [case(ball, long=norm in {"l1", "l0"}, name=norm) for norm, ball in BALLS.items()]
+)
+
+
+@eqx.filter_jit
+def own_regions(ball, model, images, labels):
+    """What a walk through ten regions answers itself."""
+    attack, key = LinearRegion(ball, steps=10), jax.random.key(0)
+    return jax.vmap(lambda x, y: attack(model, x, y, key=key))(images, labels)
+
+
+@every_region_ball
+def test_a_walk_through_one_region_ends_at_the_exact_radius(ball, getkey):
+    """A ReLU network whose units are active wherever a pixel may be is affine."""
+    weight, hidden = jax.random.normal(getkey(), (10, 32)), jax.random.normal(getkey(), (32, 64))
+    lift = jnp.sum(jnp.abs(hidden), axis=1) + 1.0
+    layers = (Dense(hidden, lift), Dense(jnp.eye(32), jnp.zeros(32)), Dense(weight, -weight @ lift))
+    model = network(getkey(), activation="relu")
+    model = jax.tree.unflatten(jax.tree.structure(model), jax.tree.leaves(layers))
+    grey = jax.random.randint(getkey(), (8, 64), -200, 456)
+    images = np.clip(np.asarray(grey), 0, 255).astype(np.uint8)  # most pixels at an end
+    x, y = to_float(images), predicted(model, images).astype(np.int32)
+    found = own_regions(ball, model, x, y)
+    assert np.max(margins(model, found, y)) <= 1e-3
+    affine = Affine(weight @ hidden, jnp.zeros(10))
+    radius = np.array([exact_radius(ball.name, affine, *pair) for pair in zip(x, y, strict=True)])
+    ratio = sizes(ball.name, x, np.asarray(found)) / radius
+    assert np.min(ratio) >= 1 - 1e-4
+    assert np.max(ratio) <= 1 + 2e-3  # the way from nine tenths of it, and a hundredth of that
+
+
+@every_region_ball
+def test_logits_a_thousand_times_as_large_do_not_mislead_a_walk_through_regions(ball, getkey):
+    model, images = network(getkey(), activation="relu"), grey_images(getkey(), 8)
+    x, y = to_float(images), predicted(model, images).astype(np.int32)
+    plain = own_regions(ball, model, x, y)
+    masked = own_regions(ball, scaled_logits(model, 1e3, 0.0), x, y)
+    assert np.mean(margins(model, masked, y) <= 1e-4) >= 0.8
+    assert np.allclose(plain, masked, atol=1e-4)
 
 
 # --- combinators ----------------------------------------------------------------------------------
