@@ -16,9 +16,9 @@ from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
 from robust_mnist.records import Radii, RunFolder
-from robust_mnist.sweep import Bounds, Task, _methods, _schedule, plan, sweep_run
+from robust_mnist.sweep import Bounds, Found, Task, _methods, _schedule, plan, sweep_run
 from robust_mnist.sweep._aim import Aim
-from robust_mnist.sweep._bounds import run_cell
+from robust_mnist.sweep._bounds import found_cell, run_cell
 from robust_mnist.sweep._schedule import control_sample, cost, run_stage, still_open
 
 
@@ -74,6 +74,36 @@ def test_a_stage_only_tightens_and_leaves_what_is_settled(model, right):
         assert set(bounds.radii.method[changed]) <= {method}
     # No method is credited with images that were chosen for what others had found.
     assert bounds.upper == {}
+
+
+@pytest.mark.parametrize("proven", [0.0, 0.2])
+def test_an_attack_is_tried_until_it_fails_one_gap_below_its_radius(
+    proven, model, right, monkeypatch
+):
+    # What is found at a radius above an image's own is at that radius, and nothing is below it.
+    own = np.geomspace(1e-3, 0.9, 24) * (1 - proven) + proven
+    tried = []
+
+    def exact(_model, part, bounds, method, eps, _key, *, at, **_):
+        wrong = eps >= own[at]
+        tried.append(len(np.unique(at)))
+        found = Found(
+            size=np.where(wrong, eps, np.inf), own=np.where(wrong, eps, np.inf),
+            reached=np.where(wrong, 1, -1), witness=to_float(part.images[at]), broken=wrong,
+            close=0, nonfinite=0,
+        )  # fmt: skip
+        return found_cell(bounds, method, at, found)
+
+    monkeypatch.setattr(_schedule, "run_cell", exact)
+    bounds = Bounds.clean(model, right, "linf")
+    certified = np.where(bounds.radii.upper > 0, proven, -np.inf)
+    bounds.radii = bounds.radii.merge(Radii.certified("linf", "oracle", certified))
+    found = stage(model, right, bounds, "pgd40-linf", radii=(1.0,))
+    assert np.all(bounds.radii.upper[2:] >= own[2:])
+    assert np.all(bounds.radii.upper[2:] - own[2:] <= 1e-3 + 1e-9)
+    assert found.runs == sum(tried) < 22 * 30
+    # What is known that well is tried once.
+    assert stage(model, right, bounds, "pgd40-linf", radii=(1.0,)).runs <= 22
 
 
 def test_a_ball_attack_finds_the_exact_radius_of_an_affine_classifier(getkey):

@@ -29,11 +29,16 @@ class Aim(NamedTuple):
         lower: Float[np.ndarray, " images"],
         step: float | Float[np.ndarray, " images"],
     ) -> Float[np.ndarray, " images"]:
-        """The radius to attack at next, `step` below what is known; 0 where none is worth it."""
+        """The radius to attack at next: `step` below `upper`, at most half way to `lower`.
+
+        It is 0 where none is worth it, and the largest of `radii` where no wrong image is known.
+        """
         if np.isinf(self.gap):
             grid = np.array([0.0, *self.radii])
             eps = grid[np.maximum(np.searchsorted(grid, upper) - 1, 0)]
         else:
-            eps = np.where(np.isfinite(upper), upper - step, self.radii[-1])
+            width = upper - np.maximum(lower, 0.0)
+            below = np.where(width > self.gap, upper - np.minimum(step, width / 2), 0.0)
+            eps = np.where(np.isfinite(upper), below, self.radii[-1])
         # What a certificate excludes needs no attack.
         return np.where(eps > np.maximum(lower, 0.0), eps, 0.0)

@@ -84,10 +84,11 @@ def run_stage(
     """Run one attack on the images whose bounds are open, until it cannot improve them.
 
     A minimal attack runs once. A ball attack runs at the aim's gap below the closest wrong image
-    known; where it succeeds, again further below that, by twice as much each time, so that a radius
-    that was far off is found in few runs and one that was right is left after a single one. Where
-    only some radii count it runs at the largest of them below that image. A break at some radius
-    settles all larger ones, so nothing else has to be tried.
+    known, and is done with an image where it fails that close. Where it succeeds again and again
+    the distance doubles, so that a radius that was far off is found in few runs; it starts anew
+    after a failure, and never goes beyond the middle between that and the closest wrong image.
+    Where only some radii count it runs at the largest of them below that image. A break at some
+    radius settles all larger ones, so nothing else has to be tried.
 
     Args:
         model: Classifier under attack.
@@ -107,11 +108,14 @@ def run_stage(
     assert isinstance(attack, Search)
     minimal = isinstance(attack, AbstractMinimalAttack)
     places = np.flatnonzero(still_open(bounds, aim))
-    step = np.full(len(places), aim.gap)
+    # Of each image, the finds in a row and the largest radius at which none was made.
+    finds, missed = np.zeros(len(part.labels)), np.zeros(len(part.labels))
     first, runs, close, nonfinite = bounds.radii, 0, 0, 0
     while True:
         upper = bounds.radii.upper[places]
-        eps = aim.target(upper, bounds.radii.lower[places], step)
+        # A first find is shortened close to the decision as a rule: it is not gone beyond in haste.
+        step = aim.gap * 2.0 ** np.maximum(finds[places] - 1, 0)
+        eps = aim.target(upper, np.maximum(bounds.radii.lower[places], missed[places]), step)
         worth = eps > 0
         places, step, eps, upper = places[worth], step[worth], eps[worth], upper[worth]
         if not places.size:
@@ -130,7 +134,9 @@ def run_stage(
         if minimal:
             break
         better = bounds.radii.upper[places] < upper
-        places, step = places[better], 2 * step[better]
+        finds[places] = np.where(better, finds[places] + 1, 0)
+        missed[places] = np.where(better, missed[places], eps)
+        places = places[better | (step > aim.gap)]
     return Stage(_difference(first, bounds, close, nonfinite), runs, cost(attack, model))
 
 
