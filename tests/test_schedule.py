@@ -1,7 +1,9 @@
 """The scheduler spends work where the bounds are open, and says what it spent."""
 
 import dataclasses
+import inspect
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
 from robust_mnist.records import Radii, RunFolder
-from robust_mnist.sweep import Bounds, Found, Task, _methods, _schedule, plan, sweep_run
+from robust_mnist.sweep import Bounds, Found, Task, _driver, _methods, _schedule, plan, sweep_run
 from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import found_cell, run_cell
 from robust_mnist.sweep._schedule import control_sample, cost, run_stage, still_open
@@ -310,6 +312,30 @@ def test_a_preset_adds_to_a_grid(tmp_path, model, right):
     assert np.all(folder.arrays("radii")["upper/linf"] <= before)
     rows = folder.rows()
     assert set(rows[(rows.method == "fgsm-linf") & (rows.kind == "attacked")].images) == {24}
+
+
+@pytest.mark.usefixtures("small")
+def test_no_attack_of_a_preset_is_traced_at_more_than_three_sizes(
+    tmp_path, model, right, getkey, monkeypatch
+):
+    # Not in the package itself: networks of other sizes and cleared caches are traced anew there.
+    limited, answers = {}, inspect.unwrap(_driver._answers)
+
+    def traced(attack, *rest):
+        if id(attack) not in limited:
+            limited[id(attack)] = eqx.debug.assert_max_traces(answers, max_traces=3)
+        return eqx.filter_jit(limited[id(attack)])(attack, *rest)
+
+    monkeypatch.setattr(_driver, "_answers", traced)
+    monkeypatch.setattr(_schedule, "SIZES", (10, 3, 1))
+    monkeypatch.setattr(_methods, "METHODS", {"linf": ()})  # no certifiers
+    job = task(tmp_path, right, norm=("linf",), tolerance=1e-6)
+    sweep_run(job, {0: model, 1: network(getkey())}, Console(quiet=True))
+    traces = {
+        name: eqx.debug.get_num_traces(limited[id(ATTACKS[name])])
+        for name in ("fgsm-linf", "fmn100-linf", "pgd40-linf")
+    }
+    assert traces == {"fgsm-linf": 1, "fmn100-linf": 3, "pgd40-linf": 3}
 
 
 def test_requests_that_make_no_sense_are_refused():
