@@ -212,6 +212,7 @@ _FOLDER = tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")
 _SEVERAL = tyro.conf.arg(help_behavior_hint="")
 # Lists take commas and spaces, but for paths, whose names may hold commas.
 _SIZES = _list("sizes", int, "whole numbers parted by commas")
+_IMAGES = _list("image", int, "whole numbers parted by commas")
 _EPS = _list("eps", _quotient, "numbers such as 0.03 or 8/255, parted by commas")
 _METHODS = _list("methods", str, "names parted by commas")
 _NORMS = _list("norm", str, " or ".join(get_args(Norm)), get_args(Norm))
@@ -470,15 +471,22 @@ class Verify:
     """The network it is about, an NPZ."""
     data: tuple[str, ...] = ("mnist",)
     """The data whose test images it is about."""
+    image: Annotated[tuple[int, ...], _IMAGES, _SEVERAL] = ()
+    """Check only what is claimed of these images, by place in the test set, counted from 0."""
     images: int = 0
     """Check only so many of the certified images, drawn by --seed; 0 for all."""
     seed: int = 0
     """Randomness of that choice."""
     budget: str = "10min"
     """Time for branch and bound."""
+    allow_unproven: bool = False
+    """Exit with 0 although the time was too short to prove every certificate anew."""
     output: Output = Output()
 
     def __post_init__(self) -> None:
+        chosen = not (self.image and self.images)
+        _require(chosen, "--image names the images; leave --images out", self.images)
+        _require(min(self.image, default=0) >= 0, "--image must be at least 0", self.image)
         _require(seconds(self.budget) > 0, "--budget must be above 0", self.budget)
         _require(self.images >= 0, "--images must be at least 0", self.images)
         _require(0 <= self.seed < 2**31, "--seed must be between 0 and 2147483647", self.seed)

@@ -73,11 +73,13 @@ def test_what_is_left_open_is_named_with_its_bounds(run, small_npz, tmp_path):  
     assert (code, told["smaller"], told["smaller_proven"]) == (0, smaller, smaller)
     # A smaller radius that is claimed too large is noticed.
     exact = Exact.read("part.npz")
-    lower = np.where((radii.lower > 0) & (radii.lower < 0.005), 0.0049999, radii.lower)
+    near = np.nextafter(np.minimum(0.005, radii.upper), 0)
+    lower = np.where((radii.lower > 0) & (radii.lower < 0.005), near, radii.lower)
     radii = dataclasses.replace(exact.radii, lower=lower)
     dataclasses.replace(exact, radii=radii).write("part.npz")
     code, out, _ = run(*check, "--json")
     assert json.loads(out)["smaller_proven"] < smaller
+    assert code == 1
 
 
 def test_a_false_claim_is_noticed(run, closed, small_npz):  # noqa: ARG001
@@ -98,6 +100,88 @@ def test_a_false_claim_is_noticed(run, closed, small_npz):  # noqa: ARG001
     assert told["proven"] < told["certificates"]
     assert told["refuted"] > 0
     assert code == 1
+
+
+@pytest.fixture
+def claims(closed):  # noqa: ARG001 it writes the file
+    """What rewrites the file of `closed`, with other radii."""
+    exact = Exact.read("net-0.02.npz")
+
+    def rewrite(**arrays):
+        dataclasses.replace(exact, radii=dataclasses.replace(exact.radii, **arrays)).write(
+            "net-0.02.npz"
+        )
+
+    return exact.radii, rewrite
+
+
+def test_a_radius_below_the_one_asked_for_has_to_be_proven_as_well(run, claims, small_npz):
+    radii, rewrite = claims
+    check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
+    # Wrong images within 0.02, said to be right almost as far.
+    below = np.where((radii.upper > 0) & (radii.upper <= 0.02), 0.99 * radii.upper, radii.lower)
+    rewrite(lower=np.where(radii.lower >= 0.02, 0.0199, below))
+    code, out, _ = run(*check)
+    assert code == 1
+    proven, claimed = map(int, re.search(r"(\d+) of (\d+) certified radii below", out).groups())
+    assert 0 < proven < claimed
+    assert f"not verified: {claimed - proven} claims do not hold" in out
+    assert run(*check, "--allow-unproven")[0] == 1
+
+
+def test_certificates_that_the_time_was_too_short_for_are_not_verified(
+    run, claims, small_npz, monkeypatch
+):
+    from robust_mnist import sweep
+
+    radii, _ = claims
+    monkeypatch.setattr(sweep, "settle_at", lambda *_, **__: (one for one in ()))
+    check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
+    code, out, _ = run(*check)
+    assert code == 1
+    late = int(re.search(r"not verified: (\d+) certificates were neither proven", out)[1])
+    assert f" 0 refuted, {late} not proven in the time\n" in out
+    assert "give it more time, or accept them with --allow-unproven" in out
+    assert late == np.sum(radii.lower >= 0.02) > 0
+    code, out, _ = run(*check, "--allow-unproven")
+    assert (code, "not verified" in out) == (0, False)
+    assert f" 0 refuted, {late} not proven in the time" in out
+
+
+def test_named_images_are_verified_alone(run, claims, small_npz):
+    radii, rewrite = claims
+    right, wrong = np.flatnonzero(radii.lower >= 0.02)[0], np.flatnonzero(radii.upper == 0)[0]
+    broken = np.flatnonzero((radii.upper > 0) & (radii.upper <= 0.02))[0]
+    # A false claim, about another image.
+    rewrite(upper=np.where(np.arange(30) == broken, radii.upper / 2, radii.upper))
+    check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
+    code, out, _ = run(*check, "--image", str(right), str(wrong), "--json")
+    told = json.loads(out)
+    assert (code, told["certificates"], told["proven"]) == (0, 1, 1)
+    assert (told["witnesses"], told["replayed"]) == (1, 1)
+    assert run(*check, "--image", f"{right},{broken}")[0] == 1
+    assert "--image must be below 30, got 30" in complaint(run(*check, "--image", "30"))
+    assert "--image must be at least 0, got -1" in complaint(run(*check, "--image", "-1"))
+    both = ["--image", "1", "--images", "2"]
+    assert "leave --images out" in complaint(run(*check, *both))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda radii: {"lower": np.where(radii.lower >= 0.02, 0.05, radii.lower)},
+        lambda radii: {"lower": np.where(radii.lower >= 0.02, np.nan, radii.lower)},
+        lambda radii: {"upper": np.where(radii.lower >= 0.02, 0.02, radii.upper)},
+    ],
+    ids=["beyond eps", "no number", "broken as well"],
+)
+def test_a_file_whose_radii_cannot_be_is_refused(run, claims, small_npz, change):
+    radii, rewrite = claims
+    rewrite(**change(radii))
+    check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
+    said = complaint(run(*check))
+    assert "net-0.02.npz must claim radii below those that are broken, and of at most" in said
+    assert "its eps 0.02, some are larger; put back a copy" in said
 
 
 def test_a_file_about_something_else_is_refused(run, closed, foreign, small_npz):  # noqa: F811

@@ -26,7 +26,8 @@ def verify(command: config.Verify) -> Result:
 
     Nothing in the file is believed: which images are right when clean, whether a witness lies in
     ball and box and is wrong, and every certificate come from the network itself. Exit code 1 where
-    a claim is false.
+    a claim does not hold, or where the time was too short to tell of all certificates, unless
+    `--allow-unproven` takes that as it is.
     """
     start_jax()
     exact = Exact.read(command.file)
@@ -50,13 +51,14 @@ def verify(command: config.Verify) -> Result:
     check_network(model, command.model, part)
     if exact.radii.lower.size != len(part.labels):
         raise InputError(f"{command.file} must hold one entry per test image")
-    wrong = _replay(model, part, exact)
-    chosen = np.flatnonzero(exact.radii.lower >= eps)
+    asked = _asked(command, part)
+    wrong = _replay(model, part, exact, asked)
+    chosen = np.flatnonzero(asked & (exact.radii.lower >= eps))
     if 0 < command.images < chosen.size:
         chosen = np.random.default_rng(command.seed).choice(chosen, command.images, replace=False)
     chosen = np.sort(chosen)
     again, false = _prove(command, model, part.take(chosen), exact) if chosen.size else (0, 0)
-    smaller = np.flatnonzero((exact.radii.lower > 0) & (exact.radii.lower < eps))
+    smaller = np.flatnonzero(asked & (exact.radii.lower > 0) & (exact.radii.lower < eps))
     holds = _prove_smaller(model, part.take(smaller), norm, exact.radii.lower[smaller])
     facts = {
         "file": command.file, "norm": norm, "eps": eps, "witnesses": len(wrong),
@@ -71,7 +73,26 @@ def verify(command: config.Verify) -> Result:
     )
     if smaller.size:
         text += f"; {holds.sum()} of {smaller.size} certified radii below {eps:g} proven anew"
-    return Result(text, facts, exit_code=int(bool(false) or not wrong.all()))
+    fail = int(np.sum(~wrong)) + false + int(np.sum(~holds))
+    late = facts["not_proven_in_time"] if not command.allow_unproven else 0
+    if fail:
+        text += f"\nnot verified: {fail} claims do not hold"
+    elif late:
+        text += (
+            f"\nnot verified: {late} certificates were neither proven nor refuted within --budget "
+            f"{command.budget}; give it more time, or accept them with --allow-unproven"
+        )
+    return Result(text, facts, exit_code=int(bool(fail or late)))
+
+
+def _asked(command: config.Verify, part: Part) -> Bool[np.ndarray, " images"]:
+    """The images that are named; all without any."""
+    count = len(part.labels)
+    if max(command.image, default=0) >= count:
+        raise InputError(f"--image must be below {count}, got {max(command.image)}")
+    asked = np.full(count, not command.image)
+    asked[list(command.image)] = True
+    return asked
 
 
 def _prove_smaller(
@@ -84,11 +105,13 @@ def _prove_smaller(
     return sweeping.certify_batch(certifier, model, part.images, part.labels, eps=radii)
 
 
-def _replay(model: MLP, part: Part, exact: Exact) -> Bool[np.ndarray, " broken"]:
-    """Whether each claim to have broken an image holds."""
+def _replay(
+    model: MLP, part: Part, exact: Exact, asked: Bool[np.ndarray, " images"]
+) -> Bool[np.ndarray, " broken"]:
+    """Whether each claim to have broken an image that was asked for holds."""
     radii = exact.radii
     clean = Bounds.clean(model, part, radii.norm)
-    claimed = np.flatnonzero(np.isfinite(radii.upper))
+    claimed = np.flatnonzero(asked & np.isfinite(radii.upper))
     holds = clean.radii.upper[claimed] == 0
     place = {int(at): row for row, at in enumerate(exact.at)}
     rows = np.array([row for row, at in enumerate(claimed) if int(at) in place], np.int64)

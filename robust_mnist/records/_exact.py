@@ -25,7 +25,7 @@ class Exact:
     """Bounds of every image, and the wrong images that show the upper ones.
 
     Attributes:
-        eps: Radius at which images were to be decided.
+        eps: Radius at which images were to be decided; no larger one is certified.
         network: sha256 of the network's file.
         activation: Its hidden activation.
         data: sha256 of the data's test images and labels.
@@ -77,11 +77,18 @@ class Exact:
         count, broken = held["lower"].size, held["at"].size
         shapes = [held[name].shape == (count,) for name in _RADII]
         shapes += [held["at"].shape == (broken,), held["witness"].shape[:1] == (broken,)]
+        shapes += [held[name].shape == () for name in _NUMBERS]
         kinds = all(held[name].dtype.kind == "f" for name in ("lower", "upper", "eps", "witness"))
         within = held["at"].dtype.kind == "i" and np.all((held["at"] >= 0) & (held["at"] < count))
         if not (all(shapes) and kinds and within and held["witness"].ndim == 2):
             raise InputError(
                 f"{path} must hold arrays of one entry per image, some have another; {_WAY}"
+            )
+        lower, upper, eps = (held[name] for name in ("lower", "upper", "eps"))
+        if not (np.all(lower < upper) and np.all(lower <= eps)):  # which NaN is not either
+            raise InputError(
+                f"{path} must claim radii below those that are broken, and of at most its eps "
+                f"{eps:g}, some are larger; {_WAY}"
             )
         text = {name: str(held[name]) for name in _TEXTS}
         radii = Radii(norm=text.pop("norm"), **{name: held[name] for name in _RADII})

@@ -3,6 +3,7 @@
 ROBUST_MNIST_NETWORKS names the folder of their NPZ files; what is not there is skipped by name.
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -120,5 +121,11 @@ def test_published_verdicts_hold(path, capsys):
     """All wrong images are replayed, and some certificates proven again."""
     network = stored(path.stem.partition("-linf-")[0])
     words = ["verify", str(path), "--model", str(network), "--images", "200", "--budget", "60s"]
-    assert cli.main([*words, "--quiet"]) == 0
-    assert " 0 refuted" in capsys.readouterr().out
+    # On a CPU some take longer than this.
+    assert cli.main([*words, "--allow-unproven", "--quiet", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["refuted"] == 0
+    assert told["replayed"] == told["witnesses"] > 0
+    assert told["smaller_proven"] == told["smaller"]
+    assert told["certificates"] == 200
+    assert told["proven"] > 100
