@@ -79,6 +79,23 @@ def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz
     assert found["certified"] >= int(proven.sum()) > 0
 
 
+def test_what_certify_leaves_open_is_listed(run, foreign, small_npz, monkeypatch):  # noqa: ARG001
+    from robust_mnist.commands import certify
+
+    monkeypatch.setattr(certify, "_LISTED", 1)
+    words = ["certify", "--model", "net.npz", "--data", small_npz, "--methods", "ibp-linf"]
+    words += ["--eps", "0.1", "--quiet"]
+    code, out, _ = run(*words, "--json")
+    (found,) = json.loads(out)
+    left = found["open_images"]
+    assert (code, found["open"]) == (0, len(left))
+    assert len(left) > 2
+    assert all(one["lower"] == 0 and one["upper"] is None for one in left)
+    out = run(*words)[1]
+    assert f"open: image {left[0]['image']}, with its radius from 0 to inf\n" in out
+    assert out.endswith(f"\nand {len(left) - 1} more, which --json lists\n")
+
+
 @pytest.mark.parametrize(
     ("change", "words", "said"),
     [

@@ -290,7 +290,7 @@ def _told(command: config.Certify, found: dict[int, tuple[list[Tried], Bounds]])
             f"{certified} certified, {attacked} attacked, {counts['open']} open, "
             f"of {images}; robust accuracy is {share}"
         )
-        left = _open(command, bounds) if isinstance(command, config.Close) else []
+        left = _open(command, bounds)
         lines += [
             f"open: image {one['image']}, with its radius from {one['lower']:.6g} to "
             f"{np.inf if one['upper'] is None else one['upper']:.6g}" for one in left[:_LISTED]
