@@ -445,7 +445,7 @@ class Close(Certify):
     """Attack and certify at one radius, then branch and bound until nothing is open."""
 
     budget: str = "10min"
-    """Time for branch and bound, such as 90s, 10min or 2h; for each network of a run."""
+    """Time for all of it, compilation included, such as 90s, 10min or 2h; for each network."""
     domains: int = 0
     """Parts of a ball to explore for each image at most; 0 for as many as it takes."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
@@ -478,7 +478,7 @@ class Verify:
     seed: int = 0
     """Randomness of that choice."""
     budget: str = "10min"
-    """Time for branch and bound."""
+    """Time to prove the certificates, compilation included."""
     allow_unproven: bool = False
     """Exit with 0 although the time was too short to prove every certificate anew."""
     output: Output = Output()

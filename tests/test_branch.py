@@ -1,5 +1,6 @@
 import functools
 import itertools
+import types
 
 import equinox as eqx
 import jax
@@ -422,6 +423,44 @@ def test_the_searches_share_a_budget_and_time_that_is_left(getkey, monkeypatch):
     assert [budget.domains for budget in given] == [30, 10]
     # The first took no time here.
     assert [budget.seconds for budget in given] == pytest.approx([75, 100], abs=1)
+
+
+def test_the_budget_counts_from_the_first_method_on(getkey, monkeypatch):
+    model, images = network(getkey(), sizes=(6, 8, 3)), grey_images(getkey(), 2, pixels=6)
+    part, given, now = Part(images, predicted(model, images), np.arange(2)), [], [0.0]
+
+    def prove(*_, **__):
+        now[0] += 10
+        return np.zeros(2, bool)
+
+    class Slow(BranchAndBound):  # to begin
+        def __init__(self, search, model, part, eps):
+            now[0] += 4
+            super().__init__(search, model, part, eps, batch=8)
+
+        def run(self, budget):
+            given.append(budget)
+            yield from ()
+
+    monkeypatch.setattr(_certify, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(_certify, "certify_batch", prove)
+    monkeypatch.setattr(_certify, "BranchAndBound", Slow)
+    monkeypatch.setattr(_certify, "_enclose", lambda *_: iter(()))
+
+    def settle(seconds):
+        bounds = Bounds.clean(model, part, "linf")
+        methods, budget = ("ibp-linf", "crown-linf"), Budget(seconds, 40)
+        settled = _certify.settle_at(
+            model, part, bounds, methods, 0.1, jax.random.key(0), budget=budget
+        )
+        return [one.method for one in settled]
+
+    searches = [f"{search.name}-linf" for search in SEARCHES["linf"]]
+    assert settle(100) == ["ibp-linf", "crown-linf", *searches]
+    # Three quarters of what two methods left, but for the beginning; then all, but for the same.
+    assert [budget.seconds for budget in given] == [0.75 * 80 - 4, 80 - 4 - 4]
+    assert [budget.domains for budget in given] == [30, 10]
+    assert settle(5) == ["ibp-linf"]
 
 
 @pytest.mark.parametrize("place", ["_explore", "_halves", "_proven"])

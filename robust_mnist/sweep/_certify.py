@@ -71,8 +71,10 @@ def settle_at(
         methods: Names of certifiers and attacks of the norm of `bounds`.
         eps: Radius, above 0.
         key: Randomness of the attacks.
-        budget: What branch and bound may spend in the end on what is left; nothing by default. What
-            it leaves open is given bounds on its radius by alpha-CROWN and by FAB.
+        budget: Time for all of this, compilation included: no method begins after it, and branch
+            and bound has what the methods leave of it, and so many domains. By default the methods
+            take what they need, and there is no branch and bound. What it leaves open is given
+            bounds on its radius by alpha-CROWN and by FAB, which take some seconds more.
 
     Yields:
         What each method did, those that find nothing open left out; and between the steps of branch
@@ -91,9 +93,12 @@ def settle_at(
             cell = run_cell(model, part, bounds, method, eps, key, at=places)
             bounds.merge(method, cell, credit=False)
 
-    yield from _in_turn(methods, bounds, eps, decide)
+    start = time.monotonic()
+    limit = np.inf if budget is None else budget.seconds
+    yield from _in_turn(methods, bounds, eps, decide, until=start + limit)
     if budget is not None and open_at(bounds, eps).any():
-        yield from _branch(model, part, bounds, eps, budget)
+        left = Budget(start + limit - time.monotonic(), budget.domains)
+        yield from _branch(model, part, bounds, eps, left)
         yield from _enclose(model, part, bounds, eps, key)
 
 
@@ -102,11 +107,13 @@ def _in_turn(
     bounds: Bounds,
     eps: float,
     run: Callable[[str, np.ndarray], None],
+    *,
+    until: float = np.inf,
 ) -> Generator[Tried, None, None]:
     """Run each method on the images that those before it left open, and say what it settled."""
     for method in methods:
         places = np.flatnonzero(open_at(bounds, eps))
-        if not places.size:
+        if not places.size or time.monotonic() >= until:
             return
         with stopwatch() as elapsed:
             run(method, places)
@@ -138,9 +145,10 @@ def _explore(
     work: BranchAndBound | None = None
     with stopwatch() as elapsed:
         try:
+            begun = time.monotonic()
             work = BranchAndBound(search, model, part.take(places), eps)
             last = time.monotonic()
-            for progress in work.run(budget):
+            for progress in work.run(Budget(budget.seconds - (last - begun), budget.domains)):
                 if time.monotonic() - last > HAND_OVER:
                     _hand_over(bounds, method, places, work)
                     last = time.monotonic()
@@ -211,7 +219,7 @@ def settle_run(
         norm: Norm of the radius.
         methods: Names of certifiers and attacks.
         eps: Radius.
-        budget: What branch and bound may spend on each network in the end; nothing by default.
+        budget: As in `settle_at`, for each network anew.
 
     Yields:
         Each network's seed with what a method did or how it stands, and at last with all that is
