@@ -67,6 +67,8 @@ def test_every_fake_is_caught_by_a_check_that_leaves_the_sound_network_alone(out
     assert [fake.name for fake in outcome.fakes] == list(FAKES) == list(CAUGHT_BY)
     for fake in outcome.fakes:
         assert CAUGHT_BY[fake.name] in outcome.caught_by(fake), fake
+        assert CAUGHT_BY[fake.name] in fake.due
+    assert outcome.found
     assert outcome.ok
     assert (outcome.passed, outcome.accused) == ([], [])
 
@@ -94,7 +96,17 @@ def test_the_answers_are_the_same_in_every_run_but_for_networks_that_draw(outcom
 def test_a_fake_answers_as_the_network_inside_does(model, part, name):
     from robust_mnist.audit.fakes import FAKES
 
-    assert np.array_equal(predicted(FAKES[name](model), part.images), part.labels)
+    assert np.array_equal(predicted(FAKES[name].wrap(model), part.images), part.labels)
+
+
+def test_what_is_due_is_the_name_of_a_check_and_a_complaint():
+    from robust_mnist.audit import CHECKS
+    from robust_mnist.audit.fakes import CONTRADICTION, FAKES
+
+    for planted in FAKES.values():
+        assert planted.due
+        assert {*planted.due} <= {*CHECKS, CONTRADICTION}
+        assert {*planted.due.values()} <= {"look", "fail"}
 
 
 def test_fakes_do_to_an_image_what_they_say():
@@ -129,7 +141,10 @@ def trial(name, **verdicts):
          "meaning": "m"}
         for check, verdict in verdicts.items()
     ]  # fmt: skip
-    return Trial(name, f"about {name}", 0.5, findings)
+    return Trial(name, f"about {name}", 0.5, findings, due={} if name == "sound" else DUE)
+
+
+DUE = {"G1": "look", "G3": "fail", "G4": "fail"}
 
 
 def judged(sound, *fakes):
@@ -138,23 +153,36 @@ def judged(sound, *fakes):
     return Outcome(sound, list(fakes))
 
 
-SOUND = {"G1": "ok", "G2": "look", "G3": "ok"}
+FOUND = {"G20-planted": "ok"}
+SOUND = {"G1": "ok", "G2": "look", "G3": "ok", "G4": "look", "G5": "ok", **FOUND}
+MISSED = {**SOUND, "G20-planted": "look"}
 
 
 @pytest.mark.parametrize(
-    ("outcome", "expected"),
+    ("outcome", "expected", "planted"),
     [
-        (lambda: judged(trial("sound", **SOUND), trial("a", G1="look")), ([], [])),
-        # What complains about the sound network catches nobody.
-        (lambda: judged(trial("sound", **SOUND), trial("a", G2="fail")), (["a"], [])),
-        (lambda: judged(trial("sound", **SOUND), trial("a", G1="ok")), (["a"], [])),
-        (lambda: judged(trial("sound", G1="ok", G2="fail"), trial("a", G1="fail")), ([], ["G2"])),
+        (lambda: judged(trial("sound", **SOUND), trial("a", G1="look")), ([], []), "found"),
+        (lambda: judged(trial("sound", **SOUND), trial("a", G1="fail")), ([], []), "found"),
+        # What complains about the sound network catches nobody, due or not.
+        (lambda: judged(trial("sound", **SOUND), trial("a", G2="fail")), (["a"], []), "found"),
+        (lambda: judged(trial("sound", **SOUND), trial("a", G4="fail")), (["a"], []), "found"),
+        (lambda: judged(trial("sound", **SOUND), trial("a", G1="ok")), (["a"], []), "found"),
+        # Another check, or one that is too mild, may complain of something else.
+        (lambda: judged(trial("sound", **SOUND), trial("a", G5="fail")), (["a"], []), "found"),
+        (lambda: judged(trial("sound", **SOUND), trial("a", G3="look")), (["a"], []), "found"),
+        (
+            lambda: judged(trial("sound", G1="ok", G2="fail", **FOUND), trial("a", G1="fail")),
+            ([], ["G2"]), "found",
+        ),
+        (lambda: judged(trial("sound", **MISSED), trial("a", G1="look")), ([], []), "MISSED"),
+        (lambda: judged(trial("sound", G1="ok"), trial("a", G1="look")), ([], []), "NOT RUN"),
     ],
-    ids=["caught", "by-noise-alone", "by-nobody", "accused"],
-)
+    ids=["caught", "harder", "by-noise-alone", "by-noise-that-is-due", "by-nobody", "by-another",
+         "too-mildly", "accused", "planted-in-vain", "nothing-planted"],
+)  # fmt: skip
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_the_command_fails_and_names_what_passed(
-    outcome, expected, as_json, monkeypatch, capsys, tmp_path
+    outcome, expected, planted, as_json, monkeypatch, capsys, tmp_path
 ):
     from robust_mnist import cli
     from robust_mnist.audit import selftest
@@ -171,16 +199,24 @@ def test_the_command_fails_and_names_what_passed(
     save_model(path, MLP((784, 10), key=jax.random.key(0)), about)
     words = ["selftest", "--model", str(path), "--images", "70", *(["--json"] if as_json else [])]
     code = cli.main(words)
-    assert code == int(bool(passed or accused))
+    assert made.found == (planted == "found")
+    assert code == int(bool(passed or accused or planted != "found"))
     assert len(seen[0].labels) == 70
     out = capsys.readouterr().out
     if as_json:
         told = json.loads(out)
         assert told["passed"] == (code == 0)
         assert told["sound"]["accused_by"] == accused
-        assert [f["name"] for f in told["fakes"] if not f["caught_by"]] == passed
+        assert [f["name"] for f in told["fakes"] if not f["caught"]] == passed
+        assert told["fakes"][0]["due"] == DUE
+        assert told["planted"]["found"] == (planted == "found")
     else:
-        assert ("selftest failed: no check caught a" in out) == bool(passed)
+        assert ("selftest failed: no check that is due caught a" in out) == bool(passed)
+        assert "G1 (look) or G3 or G4" in out
+        (line,) = [line for line in out.splitlines() if line.startswith("planted")]
+        assert planted in line
+        assert ("selftest failed: of planted wrong images m" in out) == (planted == "MISSED")
+        assert ("selftest failed: no wrong image could be planted" in out) == (planted == "NOT RUN")
         assert ("selftest failed: G2 failed the sound network" in out) == bool(accused)
         assert ("selftest passed: 1 fakes caught" in out) == (code == 0)
 

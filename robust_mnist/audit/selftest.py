@@ -2,7 +2,7 @@
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from robust_mnist import audit
+from robust_mnist.audit import Verdict
 from robust_mnist.audit._gather import of_run
-from robust_mnist.audit.fakes import FAKES
+from robust_mnist.audit.fakes import CONTRADICTION, FAKES
 from robust_mnist.config import SweepSettings
 from robust_mnist.console import Console
 from robust_mnist.data import Part
@@ -25,8 +26,8 @@ FIRST = 6
 # Where the table says how robust each network seems; nothing near it is left of a sound one.
 SEEMS = 0.1
 SWEEP = SweepSettings(norm=("linf",), methods=("fgsm-linf", "pgd40-linf"))
-# What the driver itself objects to is told under this name, beside the checks.
-CONTRADICTION = "contradiction"
+# The check that plants wrong images, which the attack on a sound network has to find.
+FINDS = "G20-planted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Trial:
         seems: Share of the images that no attack broke at Linf 0.1; None where the sweep stopped.
         findings: Every check's answer, as in `run.json`.
         stopped: The contradiction that ended the sweep; empty where none did.
+        due: By check, the mildest verdict that counts; one of them has to come. Empty where
+            nothing has to be said.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Trial:
     seems: float | None
     findings: list[dict[str, object]]
     stopped: str = ""
+    due: Mapping[str, Verdict] = dataclasses.field(default_factory=dict)
 
     def said(self, *verdicts: str) -> list[str]:
         """Names of the checks that came to one of these verdicts."""
@@ -65,10 +69,17 @@ class Outcome:
         noise = self.sound.said("look", "fail")
         return [name for name in fake.said("look", "fail") if name not in noise]
 
+    def caught(self, fake: Trial) -> bool:
+        """Whether a check that has to notice the fake does, as severely as it has to."""
+        by = self.caught_by(fake)
+        return any(
+            name in by and name in fake.said(verdict, "fail") for name, verdict in fake.due.items()
+        )
+
     @property
     def passed(self) -> list[str]:
-        """Fakes that no check has caught."""
-        return [fake.name for fake in self.fakes if not self.caught_by(fake)]
+        """Fakes that no check has caught of those that have to."""
+        return [fake.name for fake in self.fakes if not self.caught(fake)]
 
     @property
     def accused(self) -> list[str]:
@@ -76,9 +87,19 @@ class Outcome:
         return self.sound.said("fail")
 
     @property
+    def planted(self) -> dict[str, object] | None:
+        """What G20 says of the sound network, among wrong images; None if it could plant none."""
+        return next((one for one in self.sound.findings if one["check"] == FINDS), None)
+
+    @property
+    def found(self) -> bool:
+        """Whether the attack found what was planted, on a sound network where nothing hides it."""
+        return self.planted is not None and self.planted["verdict"] == "ok"
+
+    @property
     def ok(self) -> bool:
-        """Whether every fake was caught and the sound network was not accused."""
-        return not self.passed and not self.accused
+        """Whether every fake was caught, all planted was found and the sound network passes."""
+        return not self.passed and self.found and not self.accused
 
 
 class OneOf(AbstractClassifier):
@@ -106,7 +127,7 @@ def selftest(model: AbstractClassifier, part: Part, *, console: Console) -> Outc
         part: Images to attack; a few hundred tell fakes from sound networks.
         console: Where progress goes.
     """
-    fakes = {name: wrap(model) for name, wrap in FAKES.items()}
+    fakes = {name: planted.wrap(model) for name, planted in FAKES.items()}
     choices = (model, *fakes.values())
     abouts = {"sound": "the network itself", **{name: f.about for name, f in fakes.items()}}
     total = FIRST + len(fakes)
@@ -118,7 +139,9 @@ def selftest(model: AbstractClassifier, part: Part, *, console: Console) -> Outc
             one = OneOf(choices, jnp.asarray(number, jnp.int32))
             trials.append(_trial(name, about, one, part, told))
         update(total, "")
-    return Outcome(trials[0], trials[1:])
+    return Outcome(
+        trials[0], [dataclasses.replace(one, due=FAKES[one.name].due) for one in trials[1:]]
+    )
 
 
 def _trial(

@@ -8,7 +8,7 @@ import numpy as np
 
 from robust_mnist import audit as audits, checkpoint, config, data, report as reports, training
 from robust_mnist.audit import selftest as selftests
-from robust_mnist.audit.selftest import SEEMS
+from robust_mnist.audit.selftest import FINDS, SEEMS
 from robust_mnist.commands._opening import check_data
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
@@ -104,19 +104,30 @@ def _run(folder: RunFolder, *, quiet: bool) -> tuple[dict[int, AbstractClassifie
 
 
 def _verdicts(outcome: selftests.Outcome) -> str:
-    rows: list[tuple[str, ...]] = [("network", "what it is", "seems right", "verdict", "caught by")]
+    rows: list[tuple[str, ...]] = [
+        ("network", "what it is", "seems right", "verdict", "due from", "caught by")
+    ]
     sound = "passes" if not outcome.accused else "ACCUSED"
     rows.append(_row(outcome.sound, sound, outcome.sound.said("look", "fail")))
+    found = "found" if outcome.found else "MISSED" if outcome.planted else "NOT RUN"
+    rows.append(("planted", "wrong images that PGD must find", "-", found, FINDS, ""))
     for fake in outcome.fakes:
-        caught = outcome.caught_by(fake)
-        rows.append(_row(fake, "caught" if caught else "PASSED", caught))
+        verdict = "caught" if outcome.caught(fake) else "PASSED"
+        rows.append(_row(fake, verdict, outcome.caught_by(fake)))
     lines = [columns(rows), "", f"Seems right: on so many images under attack at Linf {SEEMS:g}."]
     if noise := outcome.sound.said("look"):
         lines.append(f"Do not count, for they ask to look at the sound one: {', '.join(noise)}.")
     if outcome.accused:
         lines.append(f"selftest failed: {', '.join(outcome.accused)} failed the sound network")
     if outcome.passed:
-        lines.append(f"selftest failed: no check caught {', '.join(outcome.passed)}")
+        lines.append(f"selftest failed: no check that is due caught {', '.join(outcome.passed)}")
+    if outcome.planted is None:
+        lines.append(
+            "selftest failed: no wrong image could be planted, and so none was found; "
+            "take more --images"
+        )
+    elif not outcome.found:
+        lines.append(f"selftest failed: of planted wrong images {outcome.planted['meaning']}")
     if outcome.ok:
         lines.append(f"selftest passed: {len(outcome.fakes)} fakes caught, the sound one passes")
     return "\n".join(lines)
@@ -124,7 +135,11 @@ def _verdicts(outcome: selftests.Outcome) -> str:
 
 def _row(trial: selftests.Trial, verdict: str, names: list[str]) -> tuple[str, ...]:
     seems = "-" if trial.seems is None else f"{trial.seems:.1%}"
-    return trial.name, trial.about, seems, verdict, " ".join(names)
+    due = " or ".join(
+        name if severity == "fail" else f"{name} ({severity})"
+        for name, severity in trial.due.items()
+    )
+    return trial.name, trial.about, seems, verdict, due, " ".join(names)
 
 
 def _facts(outcome: selftests.Outcome) -> dict[str, Any]:
@@ -135,5 +150,10 @@ def _facts(outcome: selftests.Outcome) -> dict[str, Any]:
     return {
         "passed": outcome.ok,
         "sound": about(outcome.sound) | {"accused_by": outcome.accused},
-        "fakes": [about(f) | {"caught_by": outcome.caught_by(f)} for f in outcome.fakes],
+        "planted": {"found": outcome.found, "check": outcome.planted},
+        "fakes": [
+            about(f)
+            | {"due": dict(f.due), "caught": outcome.caught(f), "caught_by": outcome.caught_by(f)}
+            for f in outcome.fakes
+        ],
     }
