@@ -8,9 +8,11 @@ import pytest
 from test_certify_command import foreign  # noqa: F401 a fixture
 from test_cli import complaint
 
+from robust_mnist.commands.certify import _per_image
 from robust_mnist.config import seconds
 from robust_mnist.errors import InputError
 from robust_mnist.records import Exact, RunFolder
+from robust_mnist.sweep import Spent, Tried
 
 
 @pytest.fixture
@@ -210,6 +212,44 @@ def test_a_run_remembers_what_was_closed(run, finished, small_npz, tmp_path):  #
     }
     assert np.sum(folder.arrays("radii")["lower/linf"] >= 0.004) == found["certified"]
     assert run("report", "--run", "mine", "--quiet")[0] == 0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_each_image_took_is_kept_and_shown(run, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "mine")
+    words = ["--eps", "0.02", "--methods", "ibp-linf", "--domains", "40", "--quiet", "--json"]
+    code, out, err = run("close", "--run", "mine", *words)
+    assert (code, err) == (0, "")
+    (found,) = json.loads(out)
+    (entry,) = RunFolder(tmp_path / "mine").info()["closed"]
+    took, searches = entry["per_image"], [one for one in found["methods"] if one["domains"]]
+    assert found["per_image"] == took
+    assert [one["image"] for one in took] == sorted({one["image"] for one in took})
+    assert len(took) == searches[0]["images"]
+    assert all(one["domains"] > 0 for one in took)
+    assert sum(one["domains"] for one in took) == entry["domains"]
+    assert entry["domains"] == sum(one["domains"] for one in searches)
+    decided = [one["seconds"] for one in took if one["seconds"] is not None]
+    assert len(decided) == sum(one["settled"] for one in searches) > 0
+    assert min(decided) > 0
+    # Compilation included.
+    assert max(decided) <= sum(one["seconds"] + one["compile_seconds"] for one in searches) + 1
+    assert run("report", "--run", "mine", "--quiet")[0] == 0
+    page = (tmp_path / "mine" / "report.html").read_text()
+    most = max(one["domains"] for one in took)
+    assert re.search(f"[0-9]+ / [0-9]+ / {most}</span>", page)
+
+
+def test_what_several_searches_spent_on_an_image_is_added_up():
+    first = Spent(4, 5, 0.5), Spent(7, 4, None), Spent(8, 0, None), Spent(9, 1, None)
+    second = Spent(7, 2, 3.25), Spent(8, 0, None), Spent(9, 6, None)
+    searches = (("first", 4, first), ("second", 3, second))
+    tried = [Tried(name, count, 1, 1.0, 0.0, 10, spent) for name, count, spent in searches]
+    assert _per_image([Tried("crown-linf", 9, 5, 1.0, 0.0), *tried]) == [
+        {"image": 4, "domains": 5, "seconds": 0.5},
+        {"image": 7, "domains": 6, "seconds": 3.25},
+        {"image": 9, "domains": 7, "seconds": None},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,7 @@ def test_a_thumbnail_holds_every_pixel():
 
 def test_time_and_domains_are_shown_where_a_radius_was_closed(closed):
     kept = [{"domains": n, "seconds": n / 10} for n in [*range(1, 20), 2000]]
+    kept.append({"domains": 1, "seconds": None})  # which is open
     entries = [CLOSED, CLOSED | {"eps": 0.03, "open": 0, "per_image": kept}]
     records = dataclasses.replace(closed, info=closed.info | {"closed": entries})
     first, second = _closed.closed(records)

@@ -184,6 +184,7 @@ def _closed(
             "domains": sum(one.domains for one in tried),
             "seconds": sum(one.seconds for one in tried),
             "compile_seconds": sum(one.compile_seconds for one in tried),
+            "per_image": _per_image(tried),
         }
         for seed, (tried, bounds) in found.items()
     ]  # fmt: skip
@@ -197,6 +198,17 @@ def _counts(command: config.Certify, seed: int, bounds: Bounds) -> dict[str, Any
         "seed": seed, "norm": command.norm, "eps": command.eps, "images": images,
         "certified": certified, "attacked": attacked, "open": images - certified - attacked,
     }  # fmt: skip
+
+
+def _per_image(tried: list[Tried]) -> list[dict[str, Any]]:
+    """What the searches together spent on each image that was branched on."""
+    found: dict[int, dict[str, Any]] = {}
+    for one in (one for method in tried for one in method.per_image if one.domains):
+        entry = found.setdefault(one.image, {"image": one.image, "domains": 0})
+        entry["domains"] += one.domains
+        # The next search works only on what the one before it has not decided.
+        entry["seconds"] = None if one.seconds is None else round(one.seconds, 3)
+    return [found[image] for image in sorted(found)]
 
 
 def _open(command: config.Certify, bounds: Bounds) -> list[dict[str, Any]]:
@@ -297,5 +309,11 @@ def _told(command: config.Certify, found: dict[int, tuple[list[Tried], Bounds]])
         ]  # fmt: skip
         if len(left) > _LISTED:
             lines.append(f"and {len(left) - _LISTED} more, which --json lists")
-        facts.append(counts | {"methods": [one._asdict() for one in tried], "open_images": left})
+        methods = [
+            {name: value for name, value in one._asdict().items() if name != "per_image"}
+            for one in tried
+        ]
+        facts.append(
+            counts | {"methods": methods, "open_images": left, "per_image": _per_image(tried)}
+        )
     return Result("\n".join(lines), facts)

@@ -26,7 +26,8 @@ class Closed:
         domains: Parts of balls that were bounded.
         seconds: What it took with the attacks and certifiers before it, compilation apart.
         compiling: Seconds of compilation.
-        per_image: Domains and seconds: the mean over all images, and what is known of single ones.
+        per_image: Domains and seconds: the mean over all images, and what is known of single ones;
+            for seconds, those of branch and bound after which they were decided.
     """
 
     norm: str
@@ -66,7 +67,7 @@ def _row(entry: Mapping[str, Any]) -> Closed:
 
 def _quantiles(entry: Mapping[str, Any], name: str) -> str:
     """Median, 95 % quantile and most over the single images that were kept; empty without any."""
-    values = [one[name] for one in entry.get("per_image") or [] if name in one]
+    values = [one[name] for one in entry.get("per_image") or [] if one.get(name) is not None]
     if not values:
         return ""
     levels = np.quantile(values, [0.5, 0.95, 1.0], method="inverted_cdf")

@@ -9,6 +9,7 @@ from robust_mnist.sweep._branch import (
     Progress as Progress,
 )
 from robust_mnist.sweep._certify import (
+    Spent as Spent,
     Tried as Tried,
     open_at as open_at,
     settle_at as settle_at,

@@ -27,6 +27,21 @@ SHARES = 0.75, 0.25
 HAND_OVER = 30.0
 
 
+class Spent(NamedTuple):
+    """What branch and bound spent on one image.
+
+    Attributes:
+        image: Its place among all.
+        domains: Parts of its ball that were explored.
+        seconds: From the beginning of branch and bound until it had decided the image; None where
+            it did not.
+    """
+
+    image: int
+    domains: int
+    seconds: float | None
+
+
 class Tried(NamedTuple):
     """What one method settled.
 
@@ -37,6 +52,7 @@ class Tried(NamedTuple):
         seconds: What it took, without compilation.
         compile_seconds: Compilation.
         domains: Parts of balls that were explored, for branch and bound.
+        per_image: The same of each image that it ran on.
     """
 
     method: str
@@ -45,6 +61,7 @@ class Tried(NamedTuple):
     seconds: float
     compile_seconds: float
     domains: int = 0
+    per_image: tuple[Spent, ...] = ()
 
 
 def open_at(bounds: Bounds, eps: float) -> Bool[np.ndarray, " images"]:
@@ -132,24 +149,30 @@ def _branch(
         if not places.size or left <= 0:
             return
         own = Budget(left * share / rest, budget.domains * share)
-        yield from _explore(search, model, part, bounds, places, eps, own)
+        yield from _explore(search, model, part, bounds, places, eps, start, own)
         rest -= share
 
 
 def _explore(
     search: AbstractSearch, model: MLP, part: Part, bounds: Bounds, places: np.ndarray, eps: float,
-    budget: Budget,
+    start: float, budget: Budget,
 ) -> Generator[Tried | Progress, None, None]:  # fmt: skip
-    """Branch and bound on some images; nothing that it decides is lost if it is cut short."""
+    """Branch and bound on some images; nothing that it decides is lost if it is cut short.
+
+    `start` is when the first search began.
+    """
     method = f"{search.name}-{bounds.radii.norm}"
     work: BranchAndBound | None = None
+    decided = np.full(places.size, np.nan)
     with stopwatch() as elapsed:
         try:
             begun = time.monotonic()
             work = BranchAndBound(search, model, part.take(places), eps)
             last = time.monotonic()
             for progress in work.run(Budget(budget.seconds - (last - begun), budget.domains)):
-                if time.monotonic() - last > HAND_OVER:
+                now = time.monotonic()
+                decided[np.isnan(decided) & ~work.open] = now - start
+                if now - last > HAND_OVER:
                     _hand_over(bounds, method, places, work)
                     last = time.monotonic()
                 yield progress
@@ -158,8 +181,14 @@ def _explore(
                 _hand_over(bounds, method, places, work)
     settled = places.size - int(np.sum(open_at(bounds, eps)))
     yield Tried(
-        method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds, work.explored
-    )
+        method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds, work.explored,
+        tuple(
+            Spent(image, domains, None if np.isnan(seconds) else seconds)
+            for image, domains, seconds in zip(
+                places.tolist(), work.spent.tolist(), decided.tolist(), strict=True
+            )
+        ),
+    )  # fmt: skip
 
 
 def _enclose(
