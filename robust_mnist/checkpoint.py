@@ -101,12 +101,18 @@ def load_model(path: str | os.PathLike[str]) -> AbstractClassifier:
     return load(path, like)[0]
 
 
-def read_npz(path: str | os.PathLike[str], activation: str) -> MLP:
+def read_npz(
+    path: str | os.PathLike[str],
+    activation: str,
+    *,
+    note: Callable[[str], None] = lambda _: None,
+) -> MLP:
     """A network from elsewhere: an NPZ with `layers.0.weight` (out, in), `layers.0.bias`, ...
 
     Args:
         path: The file.
         activation: Name of the activation between the layers.
+        note: Told in one line how many weights are no float32, and were rounded to the nearest.
 
     Raises:
         InputError: The file cannot be read, or its layers do not follow each other.
@@ -139,9 +145,17 @@ def read_npz(path: str | os.PathLike[str], activation: str) -> MLP:
     if shapes != [s for ins, outs in pairwise(sizes) for s in ((outs, ins), (outs,))]:
         raise InputError(f"{path}: shapes must be (out, in) and (out,), each in the last out, got "
                          f"{', '.join(map(str, shapes))}; transpose or mend them")  # fmt: skip
+    with np.errstate(over="ignore"):
+        single = {name: array.astype(np.float32) for name, array in arrays.items()}
+    moved = sum(np.sum(np.isfinite(a) & (single[name] != a)) for name, a in arrays.items())
+    if moved:
+        note(
+            f"{path}: {moved:,} of {sum(a.size for a in arrays.values()):,} weights are no float32 "
+            "and were rounded; what is found is about the network with the rounded weights"
+        )
     model = MLP(sizes, activation, key=jax.random.key(0))
-    single = lambda array: jax.numpy.asarray(array, jax.numpy.float32)
-    layers = tuple(Dense(single(w), single(b)) for w, b in zip(weights, biases, strict=True))
+    weights, biases = ([jax.numpy.asarray(single[n]) for n in names[part::2]] for part in (0, 1))
+    layers = tuple(Dense(w, b) for w, b in zip(weights, biases, strict=True))
     return eqx.tree_at(lambda m: m.layers, model, layers)
 
 

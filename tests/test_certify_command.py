@@ -129,6 +129,21 @@ def test_a_wrong_request_is_one_line(run, foreign, small_npz, change, words, sai
     assert re.search(said, asked), asked
 
 
+def test_weights_that_had_to_be_rounded_are_counted(run, foreign, small_npz, tmp_path):
+    words = ["--model", "net.npz", "--data", small_npz, "--eps", "0.02"]
+    words += ["--out", "net-0.02.npz", "--methods", "ibp-linf", "--budget", "0.001"]
+    said = "net.npz: 4,764 of 4,780 weights are no float32 and were rounded; what is found is about"
+    for command in (["close", *words], ["verify", "net-0.02.npz", *words[:4]]):
+        assert run(*command)[2].count(said) == 1
+        assert run(*command, "--quiet")[2] == ""
+    single = {name: array.astype(np.float32) for name, array in foreign.items()}
+    np.savez(tmp_path / "net.npz", **single)
+    assert "rounded" not in run("certify", *words[:6], "--methods", "ibp-linf")[2]
+    # What float32 holds neither exactly nor at all.
+    np.savez(tmp_path / "net.npz", **(foreign | {"layers.0.bias": np.full(6, 1e300)}))
+    assert "must hold finite weights" in complaint(run("certify", *words[:6], "--quiet"))
+
+
 def test_neither_a_run_nor_a_model_is_one_line(run):
     assert "either --run or --model" in complaint(run("certify"))
     assert "gone.npz" in complaint(run("certify", "--model", "gone.npz"))

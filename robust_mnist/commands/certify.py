@@ -53,7 +53,8 @@ def _settle(command: config.Certify, budget: Budget | None) -> Result:
 def _of_file(command: config.Certify, budget: Budget | None) -> Result:
     assert command.model is not None
     start_jax()
-    model = checkpoint.read_npz(command.model, command.activation)
+    note = Console(quiet=command.output.quiet).note
+    model = checkpoint.read_npz(command.model, command.activation, note=note)
     methods = _methods(command, command.activation)
     if budget is not None:
         _check_search(model)

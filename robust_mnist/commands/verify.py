@@ -40,7 +40,8 @@ def verify(command: config.Verify) -> Result:
             f"{command.file} is about the network with sha256 {exact.network[:12]}, got "
             f"{command.model} with {digest[:12]}"
         )
-    model = checkpoint.read_npz(command.model, exact.activation)
+    note = Console(quiet=command.output.quiet).note
+    model = checkpoint.read_npz(command.model, exact.activation, note=note)
     dataset = data.load(command.data, quiet=command.output.quiet)
     if dataset.sha256 != exact.data:
         raise InputError(
