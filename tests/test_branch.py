@@ -409,6 +409,25 @@ def test_a_budget_stops_and_what_was_decided_stays(getkey):
     assert work.open.all()
 
 
+def test_a_run_goes_on_with_what_had_spent_its_domains(getkey):
+    model = network(getkey(), sizes=(16, 10, 10, 4), gain=2.0)
+    images = grey_images(getkey(), 32, pixels=16)
+    labels = predicted(model, images)
+    whole = decide(model, images, labels, 0.04, domains=1000)
+    assert not whole.open.any()
+    work = decide(model, images, labels, 0.04, domains=1)
+    before, left = work.spent.copy(), work.open.copy()
+    assert left.any()
+    # As much again is nothing, and leaves what waits where it is.
+    assert list(work.run(Budget(120.0, domains=1))) == []
+    list(work.run(Budget(120.0, domains=1000)))
+    assert not work.open.any()
+    assert not (work.certified & ~whole.certified).any()
+    # From where it was: nothing is explored again, neither of these images nor of the others.
+    assert np.all((work.spent > before) == left)
+    assert work.explored < 1.3 * whole.explored
+
+
 def test_the_searches_share_a_budget_and_time_that_is_left(getkey, monkeypatch):
     model, images = network(getkey(), sizes=(6, 8, 3)), grey_images(getkey(), 2, pixels=6)
     part, given = Part(images, predicted(model, images), np.arange(2)), []

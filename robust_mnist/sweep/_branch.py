@@ -181,8 +181,9 @@ class BranchAndBound:
     def run(self, budget: Budget) -> Iterator[Progress]:
         """Work until nothing is open or the budget is spent; say after each step how it stands.
 
-        What a run has decided stays, and the next one goes on from there; after one that was
-        interrupted within a step, it begins anew with what is open.
+        What a run has decided stays, and the next one goes on from there, also with the images that
+        had spent their domains; after one that was interrupted within a step, it begins anew with
+        what is open.
         """
         start = time.perf_counter()
         if self._torn:
@@ -190,12 +191,14 @@ class BranchAndBound:
         while True:
             # Domains that were taken out may be lost, and entries not agree with their rows.
             self._torn = True
-            self.frontier.drop(~self.open | self.tied | (self.spent >= budget.domains))
+            self.frontier.drop(~self.open | self.tied)
+            # The others stay in the pool for a run that may spend more.
+            within = self.frontier.of(self.spent < budget.domains)
             taken = time.perf_counter() - start
-            if not len(self.frontier) or taken >= budget.seconds:
+            if not within.size or taken >= budget.seconds:
                 self._torn = False
                 return
-            self._step(*self.frontier.pop(self.spent))
+            self._step(*self.frontier.pop(self.spent, within))
             self._torn = False
             yield Progress(
                 len(self.labels), self.explored, len(self.frontier), int(np.sum(self.open)),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32, Int64
+from jaxtyping import Array, Bool, Float, Float32, Int32, Int64
 
 from robust_mnist.sweep._driver import padded
 
@@ -67,7 +67,15 @@ class Frontier:
         """Everything in the pool."""
         return self._held.take(np.arange(self._count))
 
-    def pop(self, spent: Int64[np.ndarray, " images"]) -> tuple[Domains, Cuts]:
+    def of(self, images: Bool[np.ndarray, " images"]) -> Int64[np.ndarray, " domains"]:
+        """Where in the pool the domains of some images are, until it changes."""
+        return np.flatnonzero(images[self._held.image[: self._count]])
+
+    def pop(
+        self,
+        spent: Int64[np.ndarray, " images"],
+        among: Int64[np.ndarray, " domains"] | None = None,
+    ) -> tuple[Domains, Cuts]:
         """Take a batch out: of images that took little work yet, the nearest to done.
 
         What an image has cost counts by its order of magnitude alone: so easy images are not kept
@@ -75,6 +83,7 @@ class Frontier:
 
         Args:
             spent: Domains that each image has taken so far.
+            among: What to take it from, as `of` tells it; all by default.
 
         Returns:
             A batch at most; and the rows of a whole one, of which the first are meant.
@@ -85,9 +94,9 @@ class Frontier:
         # take longer than exploring the batch on an accelerator.
         known = np.clip(bound.astype(np.float64), -1e30, 1e30)
         rank = level[image] + 0.5 * (1 - known / (1 + np.abs(known)))
-        taken = np.arange(self._count)
-        if self._count > self._batch:
-            taken = np.argpartition(rank, self._batch)[: self._batch]
+        taken = np.arange(self._count) if among is None else among
+        if taken.size > self._batch:
+            taken = taken[np.argpartition(rank[taken], self._batch)[: self._batch]]
         taken = taken[np.argsort(rank[taken], kind="stable")]
         domains, slots = self._held.take(taken), self._slot[taken]
         self._remove(taken)
@@ -120,7 +129,7 @@ class Frontier:
         Args:
             images: A mask over all images.
         """
-        self._remove(np.flatnonzero(images[self._held.image[: self._count]]))
+        self._remove(self.of(images))
 
     def _remove(self, places: np.ndarray) -> None:
         """Forget entries; others from the end take their places."""
