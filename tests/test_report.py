@@ -13,7 +13,7 @@ from robust_mnist import report
 from robust_mnist.errors import InputError
 from robust_mnist.figures import FIGURES, OVERLAYS
 from robust_mnist.records import RunFolder
-from robust_mnist.report import _build, _one, _paths, _publish, _several, _svg
+from robust_mnist.report import _build, _facts, _one, _paths, _publish, _several, _svg
 
 
 class Page(html.parser.HTMLParser):
@@ -309,6 +309,32 @@ def test_the_terminal_gets_the_same_numbers(run):
         ]
         assert line.split()[1:] == values
     assert max(map(len, lines)) < 80
+
+
+def test_work_is_added_up_where_every_attack_was_counted():
+    records = synthetic.make("counted", seeds=2, images=50)
+    rows, info = records.rows, records.info
+    given = lambda cells: dataclasses.replace(records, info=info | {"cells": cells})
+    assert _facts.work(records, "linf") is None
+    counted = {
+        name: cell | {"forward": 3e5, "backward": 2e5} for name, cell in info["cells"].items()
+    }
+    certifier = rows[(rows["kind"] == "certified") & (rows["norm"] == "linf")]["method"].iloc[0]
+    cells = counted | {f"linf/{certifier}": info["cells"]["linf/pgd40-linf"]}
+    records = given(cells)
+    images = 2 * info["data"]["test"]
+    forward, backward = 2 * 3e5 / images, 2 * 2e5 / images
+    [row] = [row for row in _facts.timings(records) if row[0] == "linf/all attacks"]
+    assert row[1:3] == ["24.0", "3.0"]
+    assert row[-2:] == [f"{forward:,.1f}", f"{backward:,.1f}"]
+    lines = [line for line in report.text_table(records).splitlines() if "passes" in line]
+    assert len(lines) == 2  # one a norm
+    assert f" {forward:,.0f} forward and {backward:,.0f} backward passes per image" in lines[0]
+    assert max(map(len, lines)) < 80
+    # Without those of one attack, the sum would not be all the work.
+    records = given(cells | {"linf/pgd40-linf": info["cells"]["linf/pgd40-linf"]})
+    assert _facts.work(records, "linf") is None
+    assert _facts.work(records, "l2") is not None
 
 
 def test_the_terminal_says_when_numbers_are_means():

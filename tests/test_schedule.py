@@ -21,7 +21,8 @@ from robust_mnist.records import Radii, RunFolder
 from robust_mnist.sweep import Bounds, Found, Task, _driver, _methods, _schedule, plan, sweep_run
 from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import found_cell, run_cell
-from robust_mnist.sweep._schedule import control_sample, cost, run_stage, still_open
+from robust_mnist.sweep._cost import cost, driver_cost
+from robust_mnist.sweep._schedule import control_sample, run_stage, still_open
 
 
 ABOUT = {"dataset": "toy", "model": "mlp", "objective": "none", "accelerator": "cpu"}
@@ -177,6 +178,8 @@ def test_bounds_do_not_depend_on_how_images_are_packed(model, right, monkeypatch
 def test_passes_are_counted(name, forward, backward, getkey):
     model = network(getkey(), sizes=(64, 30, 20, 10))
     assert cost(ATTACKS[name], model) == (forward, backward)
+    # 14 halvings, 10 passes of 4 approaches, 4 judgements.
+    assert driver_cost(ATTACKS[name], model) == (forward + 14 + 10 + 4, backward + 4)
 
 
 def test_the_control_sample_is_drawn_by_key_and_in_order():
@@ -228,7 +231,19 @@ def test_single_methods_speak_of_the_control_sample_and_the_worst_case_of_all(
     ]  # fmt: skip
     totals = job.folder.info()["cells"]["linf/fmn100-linf, scheduled"]
     assert totals["runs"] <= 22
-    assert totals["forward"] == 101 * totals["runs"]
+    cells = job.folder.info()["cells"]
+    assert cells["linf/fmn100-linf"]["runs"] == 10
+    for totals in (cells["linf/fmn100-linf, scheduled"], cells["linf/fmn100-linf"]):
+        assert totals["forward"] == (101 + 28) * totals["runs"]
+        assert totals["backward"] == (100 + 4) * totals["runs"]
+    eps = len(job.plan.eps["linf"]) - 1
+    assert cells["linf/fgsm-linf"]["runs"] == 10 * eps
+    step = cells["step/gradient-step"]
+    assert step["runs"] == 24 * step["cells"] == step["backward"]
+    assert step["forward"] == 2 * step["runs"]
+    attacks = {name.partition("/")[2].partition(",")[0] for name in cells} & {*ATTACKS}
+    counted = {name.partition("/")[2].partition(",")[0] for name in cells if "runs" in cells[name]}
+    assert counted == attacks
     assert not sweep_run(job, {0: model}, Console(quiet=True))
 
 

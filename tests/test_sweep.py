@@ -29,6 +29,7 @@ from robust_mnist.sweep import (
     step_sweep,
     sweep_run,
 )
+from robust_mnist.sweep._sweep import COUNTS
 
 
 ABOUT = {"dataset": "toy", "model": "mlp", "objective": "none", "accelerator": "cpu"}
@@ -288,10 +289,21 @@ def test_nothing_is_said_of_norms_and_radii_that_no_attack_saw(tmp_path, network
 
 
 def test_totals_of_a_method_add_up_over_sweeps(tmp_path, networks, part):
-    for eps in (0.02, 0.05):
+    def swept(eps):
         job = task(tmp_path, part, norm=("linf",), eps=(eps,), methods=("fgsm-linf",))
         sweep_run(job, {0: networks[0]}, QUIET)
-    assert job.folder.info()["cells"]["linf/fgsm-linf"]["cells"] == 2
+        return job.folder, job.folder.info()["cells"]["linf/fgsm-linf"]
+
+    swept(0.02)
+    folder, cell = swept(0.05)
+    assert cell["cells"] == 2
+    assert cell["runs"] == 2 * len(part.labels)
+    # A total of cells that were not all counted would be too small.
+    uncounted = {name: value for name, value in cell.items() if name not in COUNTS}
+    folder.update({"cells": {"linf/fgsm-linf": uncounted}})
+    _, cell = swept(0.03)
+    assert cell["cells"] == 3
+    assert not {*COUNTS} & {*cell}
 
 
 def test_radii_in_memory_bracket_the_truth_of_an_affine_classifier(getkey):

@@ -16,7 +16,6 @@ from benchmarks.peers_attacks import (
     norm_of,
 )
 from benchmarks.peers_attacks.networks import mlp
-from robust_mnist.arithmetic import passes
 from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
 from robust_mnist.bench import environment
 from robust_mnist.clock import stopwatch
@@ -30,15 +29,11 @@ from robust_mnist.sweep import (
     attack_batch,
     break_batch,
     cost,
+    driver_cost,
     in_chunks,
     method_key,
     run_stage,
 )
-from robust_mnist.sweep._driver import Search, _search
-
-
-# Of the clean image, and of the answer as it came, shortened and refined.
-JUDGED = 4
 
 
 def prepare(work: Work) -> Prepared:
@@ -128,14 +123,3 @@ class _Side:
     def add(self, runs: int, each: Passes) -> None:
         self.count.forward += runs * each.forward
         self.count.backward += runs * each.backward
-
-
-def driver_cost(attack: Search, model: MLP) -> Passes:
-    """Passes of a run with all that the driver does to an answer: shorten, refine and judge it."""
-    width, pixels = model.layers[0].weight.shape
-    one = lambda dtype: jnp.zeros(1, dtype)
-    program = jax.make_jaxpr(lambda image: _search(
-        attack, model, image, one(jnp.int32), one(jnp.int32), one(jnp.float32), jax.random.key(0)
-    ))(jnp.zeros((1, pixels), jnp.uint8))  # fmt: skip
-    forward, backward = passes(program, (pixels, width))
-    return Passes(forward + JUDGED, backward)

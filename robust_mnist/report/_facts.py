@@ -1,6 +1,7 @@
 """What a run depends on, as tables of names and values."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,11 +58,12 @@ def timings(records: Records) -> list[list[str]]:
     """Rows of the table of timings.
 
     Each holds what was done, its seconds, those of compilation, images per second, how many
-    decisions fell within 1e-4 of a tie or were not finite, and of a scheduled attack the passes
-    forward and backward per image of the test set.
+    decisions fell within 1e-4 of a tie or were not finite, and of an attack the passes forward and
+    backward per image of the test set. The attacks of a norm are added up at the end.
     """
     info = records.info
     parts = {"training": info["training"]} if "training" in info else {}
+    totals = {f"{norm}/all attacks": work(records, norm) for norm in figures.NORMS}
     return [
         [
             name,
@@ -70,13 +72,34 @@ def timings(records: Records) -> list[list[str]]:
             *(_count(part.get(n)) for n in ("images_per_second", "close", "nonfinite")),
             *(_per_image(part.get(n), info) for n in ("forward", "backward")),
         ]
-        for name, part in (parts | info.get("cells", {})).items()
+        for name, part in (parts | info.get("cells", {}) | totals).items()
+        if part is not None
     ]
 
 
+def work(records: Records, norm: str) -> dict[str, float] | None:
+    """What all attacks of a norm took together, under the names of `run.json`.
+
+    None where one of them did not count its passes, as the runs of older versions and those of
+    networks that are no MLP.
+    """
+    rows = records.rows
+    certifiers = {*rows[rows["kind"] == "certified"]["method"]}
+    cells = {name.partition("/"): cell for name, cell in records.info.get("cells", {}).items()}
+    attacks = [cell for (its, _, by), cell in cells.items() if its == norm and by not in certifiers]
+    if not attacks or any("forward" not in cell for cell in attacks):
+        return None
+    names = ("seconds", "compile_seconds", "close", "nonfinite", "forward", "backward")
+    return {name: math.fsum(cell[name] for cell in attacks) for name in names}
+
+
+def passes_per_image(total: float, info: Mapping[str, Any]) -> float:
+    """Passes per image of the test set, and per network where there are several."""
+    return total / info["data"]["test"] / (len(info.get("models", {})) or 1)
+
+
 def _per_image(total: float | None, info: Mapping[str, Any]) -> str:
-    networks = len(info.get("models", {})) or 1
-    return "" if total is None else f"{total / info['data']['test'] / networks:,.1f}"
+    return "" if total is None else f"{passes_per_image(total, info):,.1f}"
 
 
 def _count(value: float | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from robust_mnist.figures import NORMS
 from robust_mnist.records import Records
-from robust_mnist.report import _readings
+from robust_mnist.report import _facts, _readings
 
 
 def text_table(records: Records, eps: Sequence[float] = ()) -> str:
@@ -20,7 +20,7 @@ def text_table(records: Records, eps: Sequence[float] = ()) -> str:
     blocks = []
     for table in _readings.tables(records):
         chosen = list(eps) or [0.0, *_readings.headline_eps(table)]
-        blocks += _block(table.at(chosen))
+        blocks += [*_block(table.at(chosen)), *_work(records, table.norm)]
     if not blocks:
         return ""
     several = f", mean of {len(records.seeds)} networks" if len(records.seeds) > 1 else ""
@@ -37,3 +37,15 @@ def _block(table: _readings.AccuracyTable) -> list[str]:
         cells = (f"{100 * one.accuracy:>9.2f}" if one else f"{'-':>9}" for one in readings)
         lines.append(f"  {method}".ljust(width) + "".join(cells))
     return lines
+
+
+def _work(records: Records, norm: str) -> list[str]:
+    """What all attacks of a norm took, where it was counted."""
+    total = _facts.work(records, norm)
+    if total is None:
+        return []
+    forward, backward = (
+        f"{_facts.passes_per_image(total[name], records.info):,.0f} {name}"
+        for name in ("forward", "backward")
+    )
+    return [f"  all attacks: {forward} and {backward} passes per image, {total['seconds']:,.1f} s"]

@@ -15,6 +15,7 @@ from robust_mnist.sweep._certify import (
     settle_at as settle_at,
     settle_run as settle_run,
 )
+from robust_mnist.sweep._cost import Passes as Passes, cost as cost, driver_cost as driver_cost
 from robust_mnist.sweep._driver import (
     CLOSE as CLOSE,
     Found as Found,
@@ -45,10 +46,8 @@ from robust_mnist.sweep._proofs import (
     certify_batch as certify_batch,
 )
 from robust_mnist.sweep._schedule import (
-    Passes as Passes,
     Stage as Stage,
     control_sample as control_sample,
-    cost as cost,
     run_stage as run_stage,
 )
 from robust_mnist.sweep._smooth import smooth as smooth

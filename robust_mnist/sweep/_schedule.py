@@ -2,17 +2,15 @@
 
 import zlib
 from collections.abc import Generator, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int64, PRNGKeyArray
 
-from robust_mnist.arithmetic import passes
-from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack, AbstractStepAttack
+from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
 from robust_mnist.data import Part
-from robust_mnist.models import MLP, AbstractClassifier
+from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
 from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import Bounds, Cell, run_cell
@@ -23,48 +21,22 @@ from robust_mnist.sweep._driver import Search
 SIZES = (1000, 200, 40)
 
 
-class Passes(NamedTuple):
-    """What one run of an attack on one image costs."""
-
-    forward: float
-    backward: float
-
-
 class Stage(NamedTuple):
     """What one attack did to the bounds.
 
     Attributes:
         cell: The closest wrong images it found, as `Bounds.merge` takes them.
         runs: Runs of the attack on an image.
-        passes: Cost of a run.
     """
 
     cell: Cell
     runs: int
-    passes: Passes
 
 
 def control_sample(images: int, size: int, key: PRNGKeyArray) -> Int64[np.ndarray, " chosen"]:
     """Places of the images that every method runs on, whatever is known of them; in order."""
     drawn = jax.random.permutation(jax.random.fold_in(key, zlib.crc32(b"control")), images)
     return np.sort(np.asarray(drawn[:size])).astype(np.int64)
-
-
-def cost(attack: Search | AbstractStepAttack, model: AbstractClassifier) -> Passes:
-    """Passes through the network that a run on one image takes; NaN for other than an MLP."""
-    if not isinstance(model, MLP):
-        return Passes(float("nan"), float("nan"))
-    width, pixels = model.layers[0].weight.shape
-
-    def run(x: Any, y: Any, key: Any) -> Any:
-        if isinstance(attack, AbstractMinimalAttack):
-            return attack(model, x, y, key=key)
-        if isinstance(attack, AbstractStepAttack):
-            return attack(model, x, y, step=jnp.ones(()), key=key)
-        return attack(model, x, y, eps=jnp.ones(()), key=key)
-
-    program = jax.make_jaxpr(run)(jnp.zeros(pixels), jnp.zeros((), jnp.int32), jax.random.key(0))
-    return Passes(*passes(program, (pixels, width)))
 
 
 def still_open(bounds: Bounds, aim: Aim) -> Bool[np.ndarray, " images"]:
@@ -137,7 +109,7 @@ def run_stage(
         finds[places] = np.where(better, finds[places] + 1, 0)
         missed[places] = np.where(better, missed[places], eps)
         places = places[better | (step > aim.gap)]
-    return Stage(_difference(first, bounds, close, nonfinite), runs, cost(attack, model))
+    return Stage(_difference(first, bounds, close, nonfinite), runs)
 
 
 def _packed(count: int) -> Iterator[tuple[slice, int]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import shutil
 import zlib
 from collections.abc import Generator, Iterator
@@ -19,7 +20,8 @@ from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Row, RunFolder, table
 from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import Bounds, Cell, run_cell, runs_once
-from robust_mnist.sweep._driver import method_key
+from robust_mnist.sweep._cost import Passes, driver_cost
+from robust_mnist.sweep._driver import Search, method_key
 from robust_mnist.sweep._methods import Plan, norm_of
 from robust_mnist.sweep._schedule import Stage, control_sample, run_stage, still_open
 from robust_mnist.sweep._steps import step_sweep
@@ -142,6 +144,7 @@ class _Network:
         self.bounds: dict[str, Bounds] = {}
         self.rows: list[Row] = []
         self.cells: dict[str, dict[str, float]] = {}
+        self.passes: dict[str, Passes] = {}
 
     def run(self) -> Iterator[tuple[int, str]]:
         """Run the missing cells, and say after each, or in between with 0 for 1, how it stands."""
@@ -202,9 +205,7 @@ class _Network:
             cell = stage.cell | {
                 "seconds": np.asarray(elapsed.seconds),
                 "compile_seconds": np.asarray(elapsed.compile_seconds),
-                "runs": np.asarray(stage.runs),
-                "forward": np.asarray(stage.runs * stage.passes.forward),
-                "backward": np.asarray(stage.runs * stage.passes.backward),
+                **self._counts(method, stage.runs),
             }
             place.write_arrays("stage", cell, compress=False)
         self.staged.append(self._stage_name(norm, method))
@@ -247,6 +248,8 @@ class _Network:
                 )  # fmt: skip
             cell["seconds"] = np.asarray(elapsed.seconds)
             cell["compile_seconds"] = np.asarray(elapsed.compile_seconds)
+            if method not in CERTIFIERS:
+                cell |= self._counts(method, int(np.sum(~np.isnan(cell["own"]))))
             place.write_arrays(_text(eps), cell, compress=False)
         return cell
 
@@ -258,6 +261,15 @@ class _Network:
             ran = ~np.isnan(cell["own"])
             right = int(np.sum(~cell["broken"][ran]))
             self._row("step", norm, method, right, eps=eps, step=eps, images=int(ran.sum()))
+
+    def _counts(self, method: str, runs: int) -> Cell:
+        """Runs on an image and the passes they took; these only where they are known."""
+        if method not in self.passes:
+            attack = ATTACKS[method]
+            assert isinstance(attack, Search | AbstractStepAttack)
+            self.passes[method] = driver_cost(attack, self.model)
+        counts = {"runs": runs, **{k: runs * n for k, n in self.passes[method]._asdict().items()}}
+        return {key: np.asarray(count) for key, count in counts.items() if math.isfinite(count)}
 
     def _total(self, name: str, cell: Cell) -> None:
         totals = self.cells.setdefault(name, {"cells": 0.0})
@@ -273,7 +285,12 @@ class _Network:
         with stopwatch() as elapsed:
             results = list(step_sweep(attack, self.model, self.task.part, key))
         self.seconds["", method, np.nan] = elapsed.seconds / len(results)
-        self.cells[f"step/{method}"] = {"cells": float(len(results)), **dataclasses.asdict(elapsed)}
+        counts = self._counts(method, len(results) * len(self.task.part.labels))
+        self.cells[f"step/{method}"] = {
+            "cells": float(len(results)),
+            **dataclasses.asdict(elapsed),
+            **{key: float(count) for key, count in counts.items()},
+        }
         for step, correct in results:
             self._row("step", "", method, correct, step=step)
         return f"{method} at step {step:g}: {correct / len(self.task.part.labels):.2%} right"
@@ -384,7 +401,10 @@ def _write(folder: RunFolder, networks: list[_Network]) -> None:
             continue  # these were made again, not added to
         new = timings.setdefault(name, {})
         timings[name] = {key: value + new.get(key, 0.0) for key, value in totals.items()} | {
-            key: value for key, value in new.items() if key not in totals
+            # What was not counted before is no total now.
+            key: value
+            for key, value in new.items()
+            if key not in (*totals, *COUNTS)
         }
     digest = hashlib.sha256((folder.path / "radii.npz").read_bytes()).hexdigest()
     stages = {str(network.seed): network.staged for network in networks if network.staged}
