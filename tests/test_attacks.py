@@ -365,6 +365,19 @@ def test_an_attack_never_makes_a_mistake_right(attack, problem, getkey):
     assert np.all(found.size == 0)
 
 
+@every_search
+def test_an_answer_has_the_type_of_its_image_in_a_process_in_float64_as_well(attack, getkey):
+    """There a draw, or a counter, is wider than an image unless it is told its type."""
+    with jax.enable_x64(True):
+        narrow = lambda leaf: jnp.asarray(leaf, jnp.float32)
+        relu = isinstance(attack, LinearRegion)
+        model = jax.tree.map(narrow, network(getkey(), activation="relu" if relu else "tanh"))
+        x, y = jnp.full(64, 0.5, jnp.float32), jnp.array(0, jnp.int32)
+        radius = {"eps": narrow(0.1)} if isinstance(attack, AbstractBallAttack) else {}
+        run = lambda x, y, key: attack(model, x, y, key=key, **radius)
+        assert jax.eval_shape(run, x, y, getkey()).dtype == jnp.float32
+
+
 def test_nan_is_never_a_success(getkey):
     class Fragile(Affine):
         def __call__(self, x):

@@ -139,7 +139,7 @@ class APGD(AbstractBallAttack):
                 lambda yes, no: jnp.where(check, yes, no), self._check(state, window), state
             ), wrong
 
-        draw = self._draw(key, x.size)
+        draw = self._draw(key, x.size).astype(x.dtype)
         start = jnp.clip(x + eps * draw, 0.0, 1.0)
         (value, wrong), gradient = score(start)
         first = _State(

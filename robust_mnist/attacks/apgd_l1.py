@@ -107,7 +107,7 @@ class APGDL1(AbstractBallAttack):
 
             return jax.value_and_grad(value, has_aux=True)(z)
 
-        start, found = x + self._draw(key, x.size), []
+        start, found = x + self._draw(key, x.size).astype(x.dtype), []
         for (multiple, _), steps in zip(self.balls, self.rounds(), strict=True):
             radius = multiple * eps
             found.append(self._ascend(score, x, self._feasible(x, start, radius), radius, steps))

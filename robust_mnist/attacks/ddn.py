@@ -76,7 +76,7 @@ class DDN(AbstractMinimalAttack):
             (_, wrong), gradient = jax.value_and_grad(value, has_aux=True)(delta)
             closest = closest.see(x + delta, wrong, self.ball.size(delta))
             # Without a gradient any direction is as good as another.
-            noise = jax.random.normal(jax.random.fold_in(key, number), x.shape)
+            noise = jax.random.normal(jax.random.fold_in(key, number), x.shape, x.dtype)
             gradient = jnp.where(jnp.any(gradient != 0), gradient, noise)
             rate = cosine(number, self.steps, 1.0, 0.01)
             delta = delta + rate * self.ball.steepest(gradient)

@@ -54,7 +54,7 @@ class DeepFool(AbstractMinimalAttack):
 
         def step(z: Array, _: None) -> tuple[Array, None]:
             slopes, lead = jax.jacrev(leads, has_aux=True)(z)
-            other = jnp.arange(lead.size) != y
+            other = jnp.arange(lead.size, dtype=y.dtype) != y
             move = jax.vmap(lambda slope, gap: self.ball.nearest(z, slope, gap))(slopes, -lead)
             reached = jnp.sum(slopes * move, axis=1) >= -lead - 1e-3 * jnp.abs(lead)
             # A class whose boundary lies outside the box counts only where all do.

@@ -83,7 +83,7 @@ class FMN(AbstractMinimalAttack):
             gamma = cosine(number, self.steps, self.gamma, 0.001)
             eps = self._radius(eps, x + delta, value, gradient, size, closest, gamma)
             # Without a gradient any direction is as good as another.
-            noise = jax.random.normal(jax.random.fold_in(key, number), x.shape)
+            noise = jax.random.normal(jax.random.fold_in(key, number), x.shape, x.dtype)
             gradient = jnp.where(jnp.any(gradient != 0), gradient, noise)
             rate = cosine(number, self.steps, self.alpha, self.alpha / 100)
             moved = jnp.clip(x + delta + rate * L2().steepest(gradient), 0.0, 1.0) - x

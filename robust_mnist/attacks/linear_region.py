@@ -73,7 +73,7 @@ class LinearRegion(AbstractMinimalAttack):
             z, closest = state
             logits, slopes, walls, rates = _piece(model, z)
             lead, slope = logits - logits[y], slopes - slopes[y][None]
-            other = jnp.arange(lead.size) != y
+            other = jnp.arange(lead.size, dtype=y.dtype) != y
             closest = closest.see(z, is_wrong(logits), self.ball.size(z - x))
             move = jax.vmap(lambda w, rise: self.ball.nearest(z, w, rise))(slope, -lead)
             reached = jnp.sum(slope * move, axis=1) >= -lead - 1e-3 * jnp.abs(lead)

@@ -72,5 +72,5 @@ class Noise(AbstractBallAttack):
         if self.kind == "corners":
             signs = jax.random.rademacher(key, x.shape, dtype=x.dtype)
             return eps * signs / self.ball.size(signs)
-        normal = jax.random.normal(key, x.shape)
+        normal = jax.random.normal(key, x.shape, x.dtype)
         return eps * normal / self.ball.size(normal)

@@ -170,7 +170,7 @@ def _length(delta: Array) -> Array:
 
 def _corner(key: PRNGKeyArray, height: int, side: Array) -> tuple[Array, Array]:
     span = (height - side).astype(jnp.float32)
-    at = jnp.floor(jax.random.uniform(key, (2,)) * span).astype(side.dtype)
+    at = jnp.floor(jax.random.uniform(key, (2,), span.dtype) * span).astype(side.dtype)
     return at[0], at[1]
 
 

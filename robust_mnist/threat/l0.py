@@ -41,8 +41,10 @@ class L0(AbstractBall):
     def sample(self, key: PRNGKeyArray, pixels: int, eps: Scalar) -> Image:
         """Random pixels change by random amounts of at most 1."""
         which_key, size_key = jax.random.split(key)
-        change = jax.random.uniform(size_key, (pixels,), minval=-1.0, maxval=1.0)
-        return jnp.where(_first(jax.random.uniform(which_key, (pixels,)), eps), change, 0.0)
+        change = jax.random.uniform(size_key, (pixels,), eps.dtype, -1.0, 1.0)
+        return jnp.where(
+            _first(jax.random.uniform(which_key, (pixels,), eps.dtype), eps), change, 0.0
+        )
 
     def ascend(self, x: Image, gradient: Image, eps: Scalar) -> Image:
         unit, _ = to_unit(gradient)

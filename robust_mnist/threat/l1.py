@@ -71,7 +71,7 @@ class L1(AbstractBall):
     def sample(self, key: PRNGKeyArray, pixels: int, eps: Scalar) -> Image:
         # Spacings of exponentials are uniform on a simplex; the one left over is the inside.
         sign_key, size_key = jax.random.split(key)
-        parts = jax.random.exponential(size_key, (pixels + 1,))
+        parts = jax.random.exponential(size_key, (pixels + 1,), eps.dtype)
         signs = jax.random.rademacher(sign_key, (pixels,), dtype=parts.dtype)
         return eps * signs * parts[:-1] / jnp.sum(parts)
 

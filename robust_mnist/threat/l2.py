@@ -41,8 +41,8 @@ class L2(AbstractBall):
 
     def sample(self, key: PRNGKeyArray, pixels: int, eps: Scalar) -> Image:
         direction_key, radius_key = jax.random.split(key)
-        direction = self.steepest(jax.random.normal(direction_key, (pixels,)))
-        return eps * jax.random.uniform(radius_key) ** (1 / pixels) * direction
+        direction = self.steepest(jax.random.normal(direction_key, (pixels,), eps.dtype))
+        return eps * jax.random.uniform(radius_key, (), eps.dtype) ** (1 / pixels) * direction
 
     def ascend(self, x: Image, gradient: Image, eps: Scalar) -> Image:
         unit, _ = to_unit(gradient)

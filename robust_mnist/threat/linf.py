@@ -29,7 +29,7 @@ class Linf(AbstractBall):
         return jnp.sign(gradient)
 
     def sample(self, key: PRNGKeyArray, pixels: int, eps: Scalar) -> Image:
-        return eps * jax.random.uniform(key, (pixels,), minval=-1.0, maxval=1.0)
+        return eps * jax.random.uniform(key, (pixels,), eps.dtype, -1.0, 1.0)
 
     def ascend(self, x: Image, gradient: Image, eps: Scalar) -> Image:
         return jnp.sign(gradient) * jnp.minimum(eps, room(x, gradient))
