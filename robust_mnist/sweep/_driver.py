@@ -186,7 +186,9 @@ def _shorten(
         clearly = metrics.margin(model(nearer(middle)), y) < -CLEAR
         return (jnp.where(clearly, right, middle), jnp.where(clearly, middle, wrong)), None
 
-    (_, wrong), _ = jax.lax.scan(halve, (jnp.zeros(()), jnp.ones(())), length=HALVINGS)
+    (_, wrong), _ = jax.lax.scan(
+        halve, (jnp.zeros_like(size), jnp.ones_like(size)), length=HALVINGS
+    )
     return jnp.where(wrong < 1.0, nearer(wrong), z)
 
 
