@@ -155,6 +155,19 @@ def _require(condition: bool, rule: str, value: object) -> None:
         raise InputError(f"{rule}, got {typed(value)}")
 
 
+def check_range(norm: str, eps: float, name: str) -> None:
+    """Refuse a radius in Linf beyond the range of a pixel, which is one in grey levels mostly.
+
+    Raises:
+        InputError: It is.
+    """
+    if norm == "linf" and eps > 1:
+        raise InputError(
+            f"{name} in linf must be at most 1, where a pixel has any value, got {eps:g}; "
+            f"give grey levels as a share of 255: {eps:g}/255 = {eps / 255:.3g}"
+        )
+
+
 def typed(value: object) -> str:
     """A value in the form in which it is typed as a flag."""
     if isinstance(value, tuple):
@@ -310,6 +323,8 @@ class SweepSettings:
         one = not self.eps or len(set(self.norm)) == 1
         rule = "--eps is measured in one norm: give --norm linf or --norm l2 as well"
         _require(one, rule, f"--norm {typed(self.norm)}" if self.norm else "no --norm")
+        for value in self.eps:
+            check_range(self.norm[0], value, "--eps")
 
     def grid(self, norm: str) -> tuple[float, ...]:
         """Radii to evaluate in `norm`: sorted, distinct, always with 0."""
@@ -436,6 +451,7 @@ class Certify:
         _require(one, f"{type(self).__name__.lower()} takes either --run or --model", given)
         valid = math.isfinite(self.eps) and self.eps > 0
         _require(valid, "--eps must be finite and above 0", self.eps)
+        check_range(self.norm, self.eps, "--eps")
         in_range = 0 <= self.attack_seed < 2**31
         _require(in_range, "--attack-seed must be between 0 and 2147483647", self.attack_seed)
 

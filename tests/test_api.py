@@ -9,8 +9,10 @@ import pytest
 # Without the hook that checks types in all other tests: users have none.
 SCRIPT = """
 import jax
+import jax.numpy as jnp
 import numpy as np
 import robust_mnist as rm
+from robust_mnist.models import AbstractClassifier
 
 def said(call):
     try:
@@ -34,6 +36,28 @@ for change in (
     said(lambda: radii(**change))
 one, several = radii(methods="fgsm-linf", eps=0.01), radii()
 print(np.array_equal(one.upper, several.upper))
+said(lambda: radii(eps=8))
+said(lambda: radii(eps=1, methods="fgsm-linf"))
+
+class Spoilt(AbstractClassifier):
+    net: rm.MLP
+    spoil: object
+    def __call__(self, x):
+        return self.spoil(self.net(x))
+
+of = lambda spoil: rm.radii(Spoilt(model, spoil), part, **good)
+for spoil in (
+    lambda z: z[None], lambda z: z[:4], lambda z: z.sum(), lambda z: (z, z), lambda z: z > 0,
+    lambda z: z / 0, jax.nn.softmax, lambda z: jax.nn.softmax(z * 1e4),
+):
+    said(lambda: of(spoil))
+said(lambda: rm.radii(rm.MLP((64, 10), "tanh", key=jax.random.key(0)), part, **good))
+# Fitted to one-hot classes, a linear model adds up to 1 and stays in [0, 1] on black images.
+black = type(part)(0 * part.images, part.labels, part.ids)
+linear = rm.MLP((784, 10), "tanh", key=jax.random.key(0))
+mean = lambda z: z - z.mean() + 0.1
+said(lambda: rm.radii(Spoilt(linear, mean), black, **good))
+said(lambda: of(jax.nn.log_softmax))
 for change in (
     {"epochs": "20"}, {"epochs": 2.5}, {"sizes": 784}, {"data": "mnist"}, {"precision": "bf17"},
 ):
@@ -51,6 +75,19 @@ EXPECTED = [
     "eps must be finite and at least 0, got -1",
     "accepted",
     "True",
+    "eps in linf must be at most 1, .* got 8; .*: 8/255 = 0.0314$",
+    "accepted",
+    r"the model must map an image of 784 pixels to at least 10 logits, got .*shape \(1, 10\); it",
+    r"the model must map .*, got an output of shape \(4,\); it is called on one image at a time",
+    r"the model must map .*, got an output of shape \(\); it is called on one image at a time",
+    "the model must map .*, got tuple; give floats",
+    "the model must map .*, got bool; give floats",
+    "the model must give finite logits, got NaN or infinity on the clean image [0-9]+; mend its",
+    "the model must give logits, got outputs in .* add up to 1, .*; give what goes into",
+    "the model must give logits, got outputs in .* add up to 1, .*; give what goes into",
+    "the model must map an image of 784 pixels to at least 10 logits, got TypeError: .*; mend it",
+    "accepted",
+    "accepted",
     r"--epochs \(epochs\) takes a whole number, got '20'",
     r"--epochs \(epochs\) takes a whole number, got 2.5",
     r"--sizes \(sizes\) takes a tuple, even of a single value, got 784",

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from conftest import TINY, TINY_SWEEP
@@ -64,6 +65,9 @@ def complaint(result):
         (["run", "--norm", "linf", "--eps", "-0.1"], "--eps must be finite.*got -0.1"),
         (["run", "--norm", "linf", "--eps", "0,nan"], "--eps must be finite.*got nan"),
         (["run", "--norm", "linf", "--eps", "inf"], "--eps must be finite.*got inf"),
+        (["run", "--norm", "linf", "--eps", "0,8"], "--eps in linf.* got 8; .*8/255 = 0.0314$"),
+        (["run", "--norm", "linf", "--eps", "1.1"], "--eps in linf must be at most 1.* got 1.1;"),
+        (["close", "--run", "r", "--eps", "4"], "--eps in linf.* got 4; .* 4/255 = 0.0157$"),
         (["run", "--norm", "linf", "--eps", "big"], "--eps takes numbers.*'big'"),
         (["run", "--eps", "0.1"], "give --norm.*got no --norm$"),
         (["run", "--eps", "0.1", "--norm", "l2", "linf"], "got --norm l2,linf$"),
@@ -1121,3 +1125,14 @@ def test_a_selftest_of_a_network_that_is_not_there_is_one_line(run, finished):
     assert "none.safetensors" in complaint(run("selftest", "--model", "none.safetensors"))
     said = complaint(run("selftest", "--run", finished, "--images", "50"))
     assert "--images must be at most the 30 test images, got 50" in said
+
+
+def test_a_selftest_of_a_network_for_other_images_is_one_line(run, tmp_path):
+    from robust_mnist.checkpoint import save_model
+    from robust_mnist.models import MLP
+
+    path, about = tmp_path / "m.safetensors", {"model": "mlp", "activation": "tanh"}
+    save_model(path, MLP((64, 10), key=jax.random.key(0)), about | {"sizes": [64, 10]})
+    said = complaint(run("selftest", "--model", str(path)))
+    assert "must map an image of 784 pixels to at least 10 logits, got TypeError" in said
+    assert "mend it, or give images of its size" in said

@@ -18,6 +18,7 @@ from robust_mnist.data import Part
 from robust_mnist.errors import InputError
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import RunFolder
+from robust_mnist.sweep import check_model
 
 
 # The lab's network after a twenty-fifth of its epochs: sound, and trained in seconds.
@@ -73,6 +74,7 @@ def selftest(command: config.Selftest) -> Result:
             f"--images must be at most the {len(part.labels)} test images, got {command.images}"
         )
     some = part.take(np.arange(command.images))
+    check_model(model, some)
     outcome = selftests.selftest(model, some, console=Console(quiet=command.output.quiet))
     return Result(_verdicts(outcome), _facts(outcome), int(not outcome.ok))
 

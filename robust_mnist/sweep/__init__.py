@@ -35,6 +35,7 @@ from robust_mnist.sweep._methods import (
     norm_of as norm_of,
     plan as plan,
 )
+from robust_mnist.sweep._model import check_model as check_model
 from robust_mnist.sweep._panels import (
     gallery_panel as gallery_panel,
     lab_panel as lab_panel,

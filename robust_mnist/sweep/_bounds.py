@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int64, PRNGKeyArray
 
 from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
 from robust_mnist.certify import CERTIFIERS
-from robust_mnist.config import EPS
+from robust_mnist.config import EPS, check_range
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError, unknown
@@ -25,6 +25,7 @@ from robust_mnist.sweep._driver import (
     method_key,
 )
 from robust_mnist.sweep._methods import check_method
+from robust_mnist.sweep._model import check_model
 from robust_mnist.sweep._proofs import certified_radii
 from robust_mnist.threat import BALLS
 
@@ -203,7 +204,8 @@ def radii(
         key: Randomness of the attacks.
 
     Raises:
-        InputError: A method, a radius or the key is none, or a method acts in another norm.
+        InputError: A method, a radius or the key is none, a method acts in another norm, or the
+            model does not give finite logits.
         Contradiction: A certificate and an attack exclude each other.
     """
     methods = [methods] if isinstance(methods, str) else list(methods)
@@ -215,8 +217,10 @@ def radii(
     for size in sizes:
         if not (np.isfinite(size) and size >= 0):
             raise InputError(f"eps must be finite and at least 0, got {size:g}")
+        check_range(norm, size, "eps")
     if not _is_key(key):
         raise InputError(f"key must be a key of JAX such as jax.random.key(0), got {key!r}")
+    check_model(model, part)
     bounds = Bounds.clean(model, part, norm)
     for method in methods:
         for radius in [np.inf] if runs_once(method) else sizes:
