@@ -39,7 +39,14 @@ METHODS: dict[str, tuple[str, ...]] = {
 }
 # What `certify` tries at a radius, cheap certifiers first, then an attack on what they leave open.
 CERTIFY: dict[str, tuple[str, ...]] = {
-    "linf": ("ibp-linf", "crown-linf", "pgd40-linf", "alpha-crown20-linf", "quadratic100-linf"),
+    "linf": (
+        "lipschitz-global-linf",
+        "ibp-linf",
+        "crown-linf",
+        "pgd40-linf",
+        "alpha-crown20-linf",
+        "quadratic100-linf",
+    ),
     "l2": (
         "lipschitz-global-l2",
         "crown-l2",

@@ -9,6 +9,7 @@ from test_cli import complaint
 
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.checkpoint import load_model, read_npz
+from robust_mnist.models import ACTIVATIONS
 from robust_mnist.records import RunFolder
 from robust_mnist.sweep import certify_batch
 
@@ -77,6 +78,21 @@ def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz
     crown = CERTIFIERS["crown-linf"]
     proven = certify_batch(crown, model, data.test_images, data.test_labels, eps=0.02)
     assert found["certified"] >= int(proven.sum()) > 0
+
+
+@pytest.mark.usefixtures("foreign")
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_has_a_proof_by_default_or_is_refused(run, small_npz, activation):
+    words = ["certify", "--model", "net.npz", "--data", small_npz, "--activation", activation]
+    words += ["--eps", "1e-5", "--norm"]
+    code, out, _ = run(*words, "linf", "--quiet", "--json")
+    (found,) = json.loads(out)
+    assert (code, found["open"]) == (0, 0)
+    assert found["certified"] > 0
+    if not CERTIFIERS["crown-l1"].activations >= {activation}:
+        code, _, err = run(*words, "l1")
+        assert code == 2
+        assert f"no certifier of l1 knows the activation {activation}" in err
 
 
 def test_what_certify_leaves_open_is_listed(run, foreign, small_npz, monkeypatch):  # noqa: ARG001

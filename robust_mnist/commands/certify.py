@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from robust_mnist import checkpoint, config, data, sweep as sweeping
-from robust_mnist.certify import CURVES, SEARCHES
+from robust_mnist.certify import CERTIFIERS, CURVES, SEARCHES
 from robust_mnist.commands._opening import check_flags, placed, settings_on
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
@@ -240,14 +240,20 @@ def _methods(command: config.Certify, activation: str) -> Sequence[str]:
     """What to try: all that was asked for, or of the defaults what applies.
 
     Raises:
-        InputError: A method that was asked for is unknown, of another norm, or does not apply.
+        InputError: A method that was asked for is unknown, of another norm, or does not apply; or
+            nothing is left that proves.
     """
     for method in command.methods:
         sweeping.check_method(method, command.norm, activation)
     if command.methods:
         return command.methods
-    defaults = CERTIFY[command.norm]
-    return [name for name in defaults if sweeping.applies(name, activation)]
+    found = [name for name in CERTIFY[command.norm] if sweeping.applies(name, activation)]
+    if not CERTIFIERS.keys() & found:
+        raise InputError(
+            f"no certifier of {command.norm} knows the activation {activation}; those of linf and "
+            "l2 do, and --methods names attacks alone"
+        )
+    return found
 
 
 def check_network(model: AbstractClassifier, name: str, part: Part) -> MLP:
