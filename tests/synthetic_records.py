@@ -245,6 +245,11 @@ def info(name, seeds, norms, smallest):
             {"check": "bounds", "title": "Certified is not above attacked", "verdict": "fail",
              "number": 2, "threshold": "0", "meaning": "One of the two methods is wrong."},
         ],
+        "unchecked": [
+            {"check": "transfer", "needs": "several seeds"},
+            {"check": "black box", "needs": "Square"},
+            {"check": "seeds", "needs": "several seeds"},
+        ],
     }  # fmt: skip
 
 
@@ -303,7 +308,7 @@ def make(
     )
 
 
-_SWEPT = {"sweep", "cells", "audit", "lab_panel", "stages"}
+_SWEPT = {"sweep", "cells", "audit", "unchecked", "lab_panel", "stages"}
 
 
 def trained_only(name="trained"):

@@ -5,7 +5,7 @@ import pytest
 from problems import Scaled, grey_images, network, predicted
 
 from robust_mnist.attacks import CrossEntropy
-from robust_mnist.audit import CHECKS, Evidence, audit
+from robust_mnist.audit import CHECKS, Evidence, audit, unchecked
 from robust_mnist.config import SweepSettings
 from robust_mnist.console import Console
 from robust_mnist.data import Part
@@ -160,4 +160,16 @@ def test_a_check_without_evidence_says_nothing(evidence):
     empty = dataclasses.replace(
         evidence, rows=evidence.rows.iloc[:0], radii={}, witnesses={}, cells={}, own={}
     )
-    assert {finding["check"] for finding in audit(empty)} == {"G1-input-gradients"}
+    findings = audit(empty)
+    assert {finding["check"] for finding in findings} == {"G1-input-gradients"}
+    missing = {one["check"]: one["needs"] for one in unchecked(findings)}
+    assert list(missing) == [name for name in CHECKS if name != "G1-input-gradients"]
+    assert missing["G24-seeds"] == "several seeds"
+    assert missing["G9-doubled-steps"] == "radii above 0 in a norm with PGD"
+    assert "what this run does not hold" not in missing.values()
+
+
+def test_a_need_is_told_of_checks_that_there_are():
+    from robust_mnist.audit import _NEEDS
+
+    assert {name for names in _NEEDS.values() for name in names} <= set(CHECKS)

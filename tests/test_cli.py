@@ -1075,16 +1075,38 @@ def test_after_an_audit_the_page_is_drawn_with_its_answers(run, copied, checks):
     checks(G1="fail")
     code, out, _ = run("audit", "--run", copied, "--json")
     assert (code, json.loads(out)["audit"][0]["check"]) == (1, "G1")
+    assert json.loads(out)["unchecked"] == []
     code, out, _ = run("run", "--run", copied)
     assert code == 0
     assert "Trust: 0 of 1 checks ok, 1 failed" in out
     assert "Trust: 0 of 1 checks ok, 1 failed" in (copied / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_check_that_cannot_run_is_named_with_what_it_needs(run, copied, monkeypatch):
+    from robust_mnist import audit
+
+    ok = audit.Finding("a title", "ok", 0.0, "fail above 0", "Fine.")
+    few = {"G1": lambda _: ok, "G24-seeds": lambda _: None, "mine": lambda _: None}
+    monkeypatch.setattr(audit, "CHECKS", few)
+    code, out, _ = run("audit", "--run", copied)
+    said = "Not run: G24-seeds (needs several seeds); mine (needs what this run does not hold)"
+    assert code == 0
+    assert said in out
+    assert "Trust: 1 of 1 checks ok, 2 not run" in out
+    held = json.loads((copied / "run.json").read_text())["unchecked"]
+    assert [one["check"] for one in held] == ["G24-seeds", "mine"]
+    _, out, _ = run("run", "--run", copied)
+    assert "Trust: 1 of 1 checks ok, 2 not run" in out
+    assert said in (copied / "report.html").read_text()
+
+
 def test_the_real_checks_find_nothing_to_read_twice(run, copied, finished):
     run("audit", "--run", copied)
-    held = [json.loads((path / "run.json").read_text())["audit"] for path in (copied, finished)]
-    assert held[0] == held[1]
+    held = [json.loads((path / "run.json").read_text()) for path in (copied, finished)]
+    assert held[0]["audit"] == held[1]["audit"]
+    assert held[0]["unchecked"] == held[1]["unchecked"]
+    assert "G24-seeds" in {one["check"] for one in held[0]["unchecked"]}
 
 
 @pytest.mark.parametrize(

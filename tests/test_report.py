@@ -228,7 +228,7 @@ def test_the_trust_panel_shows_every_finding_with_a_mark_beside_the_color(page, 
 
 
 def test_the_page_opens_with_how_many_checks_complain_and_the_panel_with_those(page):
-    line = "✗ Trust: 1 of 3 checks ok, 1 to look at, 1 failed"
+    line = "✗ Trust: 1 of 3 checks ok, 1 to look at, 1 failed, 3 not run"
     assert page.text.index(line) < page.text.index("Results")
     assert ("a", {"href": "#trust"}) in page.elements
     order = [page.text.index(f"{check}: meaning") for check in ("bounds", "steps", "box")]
@@ -236,6 +236,8 @@ def test_the_page_opens_with_how_many_checks_complain_and_the_panel_with_those(p
     # What needs a person is unfolded.
     folded = ["open" not in attributes for tag, attributes in page.elements if tag == "details"]
     assert folded == [False, False, True]
+    missing = "Not run: transfer, seeds (needs several seeds); black box (needs Square)."
+    assert missing in page.text
 
 
 def test_hostile_answers_and_verdicts_of_no_kind_are_text_and_no_reason_for_trust(run):

@@ -5,7 +5,7 @@ To add one, write `audit/<name>.py` with a function from `Evidence` to a `Findin
 which are made to deceive, says nothing of a single run: `selftest` answers it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from robust_mnist.audit._evidence import (
     Evidence as Evidence,
@@ -73,6 +73,42 @@ CHECKS: dict[str, Callable[[Evidence], Finding | None]] = with_plugins(
         "G26-reaches-zero": reaches_zero,
     },
 )
+
+
+# What checks look at that not every run has.
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "radii above 0 in a norm with PGD": (
+        "G2-logit-scale", "G4-raw-monotone", "G5-grey-guessing", "G9-doubled-steps",
+        "G10-restarts", "G11-unfinished", "G12-silent-success", "G13-unstable",
+        "G18-batch-split", "G19-logits",
+    ),
+    "a one-step and an iterative attack in one norm": ("G3-iterative-beats-single",),
+    "an attack in L2": ("G6-plausible-l2",),
+    "radii above 0 in a norm with PGD and Square": ("G7-black-box",),
+    "radii above 0 in a norm with PGD and noise": ("G8-noise",),
+    "several seeds": ("G14-transfer", "G24-seeds"),
+    "radii above 0 in a norm with targeted PGD": ("G15-targeted",),
+    "a wrong image": ("G16-feasibility", "G17-precision"),
+    "an attack": ("nonfinite", "G25-clean-count", "G26-reaches-zero"),
+    "a radius at which wrong images can be planted": ("G20-planted",),
+    "two attacks of many steps in one norm": ("G22-optimality",),
+    "a certificate": ("G23-sandwich",),
+}  # fmt: skip
+
+
+def unchecked(findings: Iterable[Mapping[str, object]]) -> list[dict[str, str]]:
+    """The checks that had nothing to look at, each with what it needs, for `run.json`.
+
+    Args:
+        findings: What `audit` has given.
+    """
+    needs = {name: need for need, names in _NEEDS.items() for name in names}
+    ran = {finding["check"] for finding in findings}
+    return [
+        {"check": name, "needs": needs.get(name, "what this run does not hold")}
+        for name in CHECKS
+        if name not in ran
+    ]
 
 
 def audit(evidence: Evidence, told: Callable[[str], None] | None = None) -> list[dict[str, object]]:

@@ -74,7 +74,7 @@ def outcome(
 
         lines += ["", reports.text_table(records)]
         if "audit" in info:
-            lines += ["", reports.trust_line(info["audit"])]
+            lines += ["", reports.trust_line(info["audit"], info.get("unchecked", []))]
     bounds = rows[rows.kind.isin(["worst", "certified"])]
     columns = ["seed", "norm", "eps", "kind", "method", "images", "accuracy", "low", "high"]
     facts = {
@@ -84,6 +84,7 @@ def outcome(
         "training": training,
         "robust_accuracy": bounds[columns].to_dict("records") if len(bounds) else [],
         "audit": info.get("audit", []),
+        "unchecked": info.get("unchecked", []),
     }
     if report is not None:
         lines += ["", report.text]

@@ -316,7 +316,8 @@ class Job:
         found, swept = trust.check(evidence, self.console), self.folder.info().get("swept")
         # A page that stands shows what was looked at before.
         again = {"looked": swept, "reported": ""}
-        self.folder.update({"lab_panel": about, "audit": found, **again})
+        checks = {"audit": found, "unchecked": audit.unchecked(found)}
+        self.folder.update({"lab_panel": about, **checks, **again})
 
 
 def _without_folder(command: str) -> list[str]:

@@ -38,12 +38,15 @@ def audit(command: config.Audit) -> Result:
     models, part = _run(folder, quiet=command.output.quiet)
     found = check(audits.of_run(folder, models, part), console)
     # The page is told by its results alone; without this a page with older answers would stand.
-    folder.update({"audit": found, "reported": ""})
+    unchecked = audits.unchecked(found)
+    folder.update({"audit": found, "unchecked": unchecked, "reported": ""})
     alarming = {"look", "fail"} if command.strict else {"fail"}
     bad = any(finding["verdict"] in alarming for finding in found)
-    line = reports.trust_line(found)
-    text = f"{_table(found)}\n\n{line}\nnext: robust-mnist report {folder.path}"
-    return Result(text, {"run": str(folder.path), "trust": line, "audit": found}, int(bad))
+    line = reports.trust_line(found, unchecked)
+    last = [reports.unchecked_line(unchecked), line, f"next: robust-mnist report {folder.path}"]
+    text = "\n".join([_table(found), "", *filter(None, last)])
+    facts = {"run": str(folder.path), "trust": line, "audit": found, "unchecked": unchecked}
+    return Result(text, facts, int(bad))
 
 
 def check(evidence: audits.Evidence, console: Console) -> list[dict[str, object]]:

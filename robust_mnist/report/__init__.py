@@ -16,4 +16,7 @@ from robust_mnist.report._timings import (
     write_accelerators as write_accelerators,
     write_history as write_history,
 )
-from robust_mnist.report._trust import trust_line as trust_line
+from robust_mnist.report._trust import (
+    trust_line as trust_line,
+    unchecked_line as unchecked_line,
+)

@@ -30,6 +30,7 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         for name, chart in figures.FIGURES.items()
     }
     audit = _trust.worst_first(records.info.get("audit", []))
+    unchecked = records.info.get("unchecked", [])
     return _page.render(
         "run.html",
         title=records.name,
@@ -48,7 +49,8 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         certificates=_certificates.summaries(records),
         closed=_closed.closed(records),
         audit=audit,
-        trust=_trust.trust_line(audit),
+        trust=_trust.trust_line(audit, unchecked),
+        unchecked=_trust.unchecked_line(unchecked),
         verdict_of=_trust.verdict_of,
         marks=_trust.MARKS,
         facts=_facts.facts(records),

@@ -9,17 +9,34 @@ from typing import Any
 MARKS = {"ok": "✓", "look": "!", "fail": "✗"}
 
 
-def trust_line(findings: Sequence[Mapping[str, Any]]) -> str:
-    """How many checks came to which verdict: `Trust: 23 of 25 checks ok, 1 to look at, 1 failed`.
+def trust_line(
+    findings: Sequence[Mapping[str, Any]], unchecked: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """How many checks came to which verdict: `Trust: 21 of 23 checks ok, 2 failed, 3 not run`.
 
     Args:
         findings: The checks' answers, as in `run.json`.
+        unchecked: The checks that had nothing to look at, as there.
     """
     counts = Counter(verdict_of(finding) for finding in findings)
     parts = [f"{counts['ok']} of {len(findings)} checks ok"]
     parts += [f"{counts['look']} to look at"] if counts["look"] else []
     parts += [f"{counts['fail']} failed"] if counts["fail"] else []
+    parts += [f"{len(unchecked)} not run"] if unchecked else []
     return f"Trust: {', '.join(parts)}"
+
+
+def unchecked_line(unchecked: Sequence[Mapping[str, Any]]) -> str:
+    """What checks would need to run: `Not run: G14, G24 (several seeds)`; empty if all ran.
+
+    Args:
+        unchecked: The checks that had nothing to look at, as in `run.json`.
+    """
+    by: dict[str, list[str]] = {}
+    for one in unchecked:
+        by.setdefault(str(one["needs"]), []).append(str(one["check"]))
+    needs = "; ".join(f"{', '.join(names)} (needs {need})" for need, names in by.items())
+    return f"Not run: {needs}" if needs else ""
 
 
 def verdict_of(finding: Mapping[str, Any]) -> str:
