@@ -193,9 +193,11 @@ class BranchAndBound:
             self._torn = True
             self.frontier.drop(~self.open | self.tied)
             # The others stay in the pool for a run that may spend more.
-            within = self.frontier.of(self.spent < budget.domains)
+            everywhere = np.isinf(budget.domains)
+            within = None if everywhere else self.frontier.of(self.spent < budget.domains)
+            left = len(self.frontier) if within is None else within.size
             taken = time.perf_counter() - start
-            if not within.size or taken >= budget.seconds:
+            if not left or taken >= budget.seconds:
                 self._torn = False
                 return
             self._step(*self.frontier.pop(self.spent, within))
