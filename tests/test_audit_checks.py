@@ -6,6 +6,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from jaxtyping import Array, Float
 from problems import Affine, Scaled, case, exact_radius, grey_images, predicted
@@ -17,7 +18,7 @@ from robust_mnist.data.pixels import to_float
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii, Row, table
 from robust_mnist.sweep import judge_batch
-from robust_mnist.threat import Linf
+from robust_mnist.threat import L2, Linf
 
 
 COUNT = 60
@@ -94,6 +95,13 @@ class Wandering(PGD):
         number = self.steps + (eps * 1e6).astype(jnp.int32)
         draw = self.ball.sample(jax.random.fold_in(key, number), x.size, 1000 * eps)
         return jnp.clip(x + jnp.clip(draw, -eps, eps), 0.0, 1.0)
+
+
+class Timid(PGD):
+    """Does nothing where there is much room."""
+
+    def __call__(self, model, x, y, *, eps, key):
+        return jnp.where(eps < 1.75, super().__call__(model, x, y, eps=eps, key=key), x)
 
 
 SHORT = PGD(Linf(), steps=3, rel_step_size=0.05)
@@ -214,6 +222,29 @@ def test_cross_entropy_on_a_confident_network_is_found_out(affine, part):
 def test_an_attack_with_a_defect_is_found_out(affine, part, monkeypatch, name, attack, grid):
     monkeypatch.setitem(ATTACKS, "pgd40-linf", attack)
     assert CHECKS[name](blind(affine, part, grid=grid)).verdict in {"look", "fail"}
+
+
+@pytest.mark.parametrize(
+    ("name", "attack", "eps"),
+    [
+        ("G4-raw-monotone", Timid(L2(), steps=40, rel_step_size=0.1), [1.0, 1.5, 2.0]),
+        ("G7-black-box", PGD(L2(), steps=1, rel_step_size=1e-6), [2.0]),
+    ],
+)
+def test_a_defect_in_another_norm_is_found_out(affine, part, monkeypatch, name, attack, eps):
+    both = blind(affine, part, grid=[0.1])
+    l2 = blind(affine, part, grid=eps)
+    both = dataclasses.replace(
+        both,
+        rows=pd.concat([both.rows, l2.rows.assign(norm="l2")]),
+        radii=both.radii | {"l2": dataclasses.replace(l2.radii["linf"], norm="l2")},
+    )
+    assert CHECKS[name](both).verdict == "ok"
+    monkeypatch.setitem(ATTACKS, "pgd40-l2", attack)
+    both = dataclasses.replace(both)  # nothing remembered
+    found = CHECKS[name](both)
+    assert found.verdict in {"look", "fail"}
+    assert "in L2" in found.meaning
 
 
 def test_a_run_that_chance_beats_is_found_out(affine, part):

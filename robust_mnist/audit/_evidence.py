@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -11,12 +12,14 @@ from robust_mnist.audit._probe import Probe
 from robust_mnist.data import Part
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
+from robust_mnist.threat import BALLS
 
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Verdict = Literal["ok", "look", "fail"]
+VERDICTS = get_args(Verdict)  # the mildest first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +50,19 @@ class Evidence:
     siblings: tuple[AbstractClassifier, ...] = ()
 
     @functools.cached_property
+    def probes(self) -> dict[str, Probe]:
+        """Some of the images, to attack again, in each norm that has radii above 0 and PGD."""
+        known = self.model, self.part, self.rows, self.radii, self.own
+        found = {norm: Probe.choose(*known, norm) for norm in BALLS}
+        return {norm: probe for norm, probe in found.items() if probe is not None}
+
+    @property
     def probe(self) -> Probe | None:
-        """Some of the images, to attack again; None where nothing was attacked."""
-        return Probe.choose(self.model, self.part, self.rows, self.radii, self.own)
+        """The first of them, for what depends little on the norm; None where nothing was attacked.
+
+        Only the checks that a norm may pass and another fail look at all.
+        """
+        return next(iter(self.probes.values()), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +86,12 @@ class Finding:
     def as_dict(self) -> dict[str, object]:
         """JSON values."""
         return dataclasses.asdict(self)
+
+
+def worst(findings: Iterable[Finding]) -> Finding | None:
+    """The severest of findings of one check; None of none."""
+    severity = lambda finding: (VERDICTS.index(finding.verdict), finding.number)
+    return max(findings, key=severity, default=None)
 
 
 def counted(

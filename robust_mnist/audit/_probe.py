@@ -79,13 +79,11 @@ class Probe:
         rows: "pd.DataFrame",
         radii: dict[str, Radii],
         own: dict[str, dict[str, np.ndarray]],
+        norm: str,
     ) -> "Probe | None":
-        """The images and the radius, in the first norm that has both PGD and radii above 0."""
-        for norm in BALLS:
-            known = rows[(rows.norm == norm) & (rows.kind == "worst") & (rows.eps > 0)]
-            if norm in radii and not known.empty and f"pgd40-{norm}" in ATTACKS:
-                break
-        else:
+        """The images and the radius in a norm; None where it has no PGD or no radii above 0."""
+        known = rows[(rows.norm == norm) & (rows.kind == "worst") & (rows.eps > 0)]
+        if norm not in radii or known.empty or f"pgd40-{norm}" not in ATTACKS:
             return None
         alone, merged = own.get(norm, {}), radii[norm]
         ran = np.flatnonzero(

@@ -3,11 +3,12 @@
 import numpy as np
 
 from robust_mnist.attacks import ATTACKS, Noise, Square
-from robust_mnist.audit._evidence import Evidence, Finding, counted
+from robust_mnist.audit._evidence import Evidence, Finding, counted, worst
+from robust_mnist.audit._probe import Probe
 
 
 def black_box(evidence: Evidence) -> Finding | None:
-    """Images that Square breaks without gradients and that no gradient has broken.
+    """Images that Square breaks without gradients and that no gradient has broken, in any norm.
 
     Random search knows less than an attack that sees the gradient. Where it finds more, the
     gradient points nowhere: it is masked, by rounding, saturation or noise in the network. Attack
@@ -17,9 +18,12 @@ def black_box(evidence: Evidence) -> Finding | None:
         Carlini et al., "On evaluating adversarial robustness", 2019; the limit of 0.2 % is that of
         AutoAttack's own check.
     """
-    probe = evidence.probe
-    square = probe.named("square1000") if probe else None
-    if probe is None or square is None:
+    return worst(filter(None, map(_in_norm, evidence.probes.values())))
+
+
+def _in_norm(probe: Probe) -> Finding | None:
+    square = probe.named("square1000")
+    if square is None:
         return None
     blind = [isinstance(ATTACKS.get(name), Square | Noise) for name in probe.method]
     seen = probe.pgd().broken | (probe.known & ~np.array(blind))

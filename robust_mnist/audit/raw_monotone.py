@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from robust_mnist.audit._evidence import Evidence, Finding, counted
+from robust_mnist.audit._evidence import Evidence, Finding, counted, worst
+from robust_mnist.audit._probe import Probe
 
 
 LADDER = 5
 
 
 def raw_monotone(evidence: Evidence) -> Finding | None:
-    """Images that PGD breaks at some radius of the sweep and misses at a larger one.
+    """Images that PGD breaks at some radius of the sweep and misses at a larger one, in any norm.
 
     The larger ball holds the smaller one, so each miss is the attack's. The curve hides them, for a
     break settles all larger radii; here every radius is attacked afresh. Many say that the attack
@@ -18,9 +19,10 @@ def raw_monotone(evidence: Evidence) -> Finding | None:
     Reference:
         Carlini et al., "On evaluating adversarial robustness", 2019.
     """
-    probe = evidence.probe
-    if probe is None:
-        return None
+    return worst(map(_in_norm, evidence.probes.values()))
+
+
+def _in_norm(probe: Probe) -> Finding:
     middle = probe.grid.index(probe.eps)
     start = max(0, min(middle - LADDER // 2, len(probe.grid) - LADDER))
     ladder = probe.grid[start : start + LADDER]
@@ -31,6 +33,6 @@ def raw_monotone(evidence: Evidence) -> Finding | None:
         int(undone.sum()), probe.count, look=0.005, fail=0.05,
         meaning=(
             f"{undone.sum()} of {probe.count} images were broken at one of {len(ladder)} radii "
-            f"from {ladder[0]:g} to {ladder[-1]:g} and not at a larger one."
+            f"in {probe.ball.title} from {ladder[0]:g} to {ladder[-1]:g} and not at a larger one."
         ),
     )  # fmt: skip
