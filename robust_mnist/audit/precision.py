@@ -19,6 +19,8 @@ def precision(evidence: Evidence) -> Finding | None:
     A few lie on the boundary itself; many say that logits are so large, or so alike, that float32
     cannot order them: then the network answers at random, and differently on every device.
     """
+    if not evidence.radii:
+        return None
     clean, labels = to_float(evidence.part.images), evidence.part.labels
     wide, _ = judge_batch(evidence.model, clean, labels)
     differ = int(np.sum((wide > 0) != (_margins(evidence.model, clean, labels) > 0)))

@@ -58,8 +58,8 @@ class Found:
             made the image wrong: what the method is credited with, where methods are compared.
         reached: Class of that image; -1 where none was found.
         witness: That image; the clean one where none was found.
-        broken: Whether the attack's own answer, before it was shortened, is wrong: the plain
-            reading at exactly this eps.
+        broken: Whether the attack's own answer, before it was shortened, is wrong, or on the
+            boundary and beside an image that is: the plain reading at exactly this eps.
         close: Images whose margin lies within `CLOSE` of 0.
         nonfinite: Images at which the attack or the network gave NaN or infinity.
     """
@@ -426,7 +426,8 @@ def _decide(
         own=np.where(np.isinf(sized[1]), sized[2], np.maximum(sized[1], sized[2])),
         reached=reached,
         witness=witness,
-        broken=raw <= 0,
+        # A search for the boundary ends on it, on either side: the image next to it is what counts.
+        broken=(raw <= 0) | ((np.abs(raw) < CLOSE) & np.isfinite(size)),
         close=int(np.sum(np.abs(raw) < CLOSE)),
         nonfinite=int(np.sum(~np.isfinite(raw))),
     )
