@@ -7,7 +7,7 @@ would seem to cost as much as one.
 import collections
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jax.extend import core
@@ -58,10 +58,7 @@ def matmul_flops(program: core.ClosedJaxpr) -> int | None:
         None where the number depends on the data or is hidden: a `while` loop, branches that
         differ, a convolution, a kernel of its own.
     """
-    found = products(program)
-    if found is None:
-        return None
-    return sum(product.flops * count for product, count in found.items())
+    return _summed(program, lambda product: product.flops)
 
 
 def matmul_numbers(program: core.ClosedJaxpr) -> int | None:
@@ -70,10 +67,12 @@ def matmul_numbers(program: core.ClosedJaxpr) -> int | None:
     As `matmul_flops` otherwise. A program whose arrays stay in a cache moves less memory, one
     that does much between its products moves more.
     """
+    return _summed(program, lambda product: product.numbers)
+
+
+def _summed(program: core.ClosedJaxpr, each: Callable[[Product], int]) -> int | None:
     found = products(program)
-    if found is None:
-        return None
-    return sum(product.numbers * count for product, count in found.items())
+    return None if found is None else sum(each(product) * n for product, n in found.items())
 
 
 def products(program: core.ClosedJaxpr) -> Counts | None:

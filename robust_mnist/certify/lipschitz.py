@@ -1,5 +1,6 @@
 """Lipschitz bounds: how much a margin can fall for each unit that the image moves."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -159,7 +160,7 @@ def rounding(model: MLP) -> float:
     (n + 1) u times the sum of their magnitudes, in any order; what it starts from is off already,
     which `|W|` carries on, and an activation stretches it by its steepest slope and is right to 16
     units in the last place of its input or output. Twice the outcome covers terms in u^2 and the
-    rounding of this very computation.
+    rounding of this very computation. Infinite where magnitudes overflow.
     """
     eps = float(np.finfo(np.float64).eps)
     steepest = STEEPEST[model.activation]
@@ -174,7 +175,8 @@ def rounding(model: MLP) -> float:
             reached = steepest * size + at_zero
             off = steepest * off + 16 * (eps * (size + reached) + np.finfo(np.float64).tiny)
             size = reached
-    return float(2 * (2 * np.max(off) + 2 * eps * np.max(size)))
+    most = float(2 * (2 * np.max(off) + 2 * eps * np.max(size)))
+    return most if math.isfinite(most) else math.inf
 
 
 def _lost(

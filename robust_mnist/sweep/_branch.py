@@ -193,11 +193,10 @@ class BranchAndBound:
             self._torn = True
             self.frontier.drop(~self.open | self.tied)
             # The others stay in the pool for a run that may spend more.
-            everywhere = np.isinf(budget.domains)
-            within = None if everywhere else self.frontier.of(self.spent < budget.domains)
-            left = len(self.frontier) if within is None else within.size
+            limited = np.isfinite(budget.domains)
+            within = self.frontier.of(self.spent < budget.domains) if limited else None
             taken = time.perf_counter() - start
-            if not left or taken >= budget.seconds:
+            if not len(self.frontier if within is None else within) or taken >= budget.seconds:
                 self._torn = False
                 return
             self._step(*self.frontier.pop(self.spent, within))
