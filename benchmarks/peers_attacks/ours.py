@@ -86,17 +86,11 @@ class _Side:
 
     def scheduled(self, at: slice, norm: str, methods: tuple[str, ...]) -> np.ndarray:
         """Attacks on the images whose answer at one of the radii is open."""
-        part, aim = self.taken(at), Aim(np.inf, tuple(RADII[norm]))
-        bounds = Bounds.clean(self.model, part, norm)
-        for method in methods:
-            rounds = run_stage(self.model, part, bounds, method, aim=aim, key=self.key)
-            while True:
-                try:
-                    next(rounds)
-                except StopIteration as end:
-                    stage = end.value
-                    break
-            self.add(stage.runs, driver_cost(ATTACKS[method], self.model))
+        bounds, spent = in_stages(
+            self.model, self.taken(at), norm, methods, RADII[norm], key=self.key
+        )
+        self.count.forward += spent.forward
+        self.count.backward += spent.backward
         return bounds.witness
 
     def bare(self, at: slice, name: str) -> np.ndarray:
@@ -123,3 +117,30 @@ class _Side:
     def add(self, runs: int, each: Passes) -> None:
         self.count.forward += runs * each.forward
         self.count.backward += runs * each.backward
+
+
+def in_stages(
+    model: MLP,
+    part: Part,
+    norm: str,
+    methods: tuple[str, ...],
+    radii: tuple[float, ...],
+    *,
+    key: jax.Array,
+) -> tuple[Bounds, Passes]:
+    """Each attack on the images whose answer at one of the radii is open; and all it has spent."""
+    aim, bounds, forward, backward = Aim(np.inf, radii), Bounds.clean(model, part, norm), 0.0, 0.0
+    for method in methods:
+        rounds = run_stage(model, part, bounds, method, aim=aim, key=key)
+        while True:
+            try:
+                next(rounds)
+            except StopIteration as end:
+                stage = end.value
+                break
+        each = driver_cost(ATTACKS[method], model)
+        forward, backward = (
+            forward + stage.runs * each.forward,
+            backward + stage.runs * each.backward,
+        )
+    return bounds, Passes(forward, backward)

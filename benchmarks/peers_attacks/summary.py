@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.peers_attacks import LAB, OURS, RADII, REL_STEP_SIZE, SIDES, STEPS, TIMED, norm_of
+from benchmarks.peers_attacks import (
+    LAB,
+    OURS,
+    RADII,
+    REL_STEP_SIZE,
+    SIDES,
+    STEPS,
+    TIMED,
+    norm_of,
+    strength,
+)
 
 
 KEY = ("network", "side", "attack")
@@ -188,7 +198,16 @@ def page(frame: pd.DataFrame, about: Mapping[str, Any]) -> str:
                 lines += [f"## Standing in {norm}, {network}", "", *_standing(within, norm), ""]
                 told = [f for f in about["flags"] if (f["network"], f["norm"]) == (network, norm)]
                 lines += [*_flags(told, norm), ""]
-    lines += ["## Sides", "", *_sides(frame, about), "", f"Again: `{about['command']}`", ""]
+    lines += [
+        *strength.section(about["strength"]),
+        "",
+        "## Sides",
+        "",
+        *_sides(frame, about),
+        "",
+        f"Again: `{about['command']}`",
+        "",
+    ]
     return "\n".join(lines)
 
 
