@@ -116,9 +116,11 @@ PRESETS: dict[str, Preset] = {
                 "square1000-linf",
             ),
             "l2": (
-                # 10 steps of FAB end so near to where 100 do that a radius may lie between.
-                "fmn100-l2", "fab30-targeted-l2", "ddn100-l2", "pgd20-targeted-l2",
-                "apgd100-ce-l2", "square1000-l2",
+                # Of 1,000 images on each of six networks all that was tried breaks 71 behind FAB:
+                # the parts of AutoAttack 63, these 67, and PGD towards nine classes with 1,000
+                # queries of Square in place of the last two 41.
+                "fmn100-l2", "fab10-targeted-l2", "ddn100-l2", "apgd100-ce-l2",
+                "apgd100-targeted4-l2", "square5000-l2",
             ),
         },
     ),

@@ -58,6 +58,7 @@ SEARCHES = BALL_ATTACKS | {
 LONG = (
     "boundary", "hopskipjump", "square5000", "fab10-", "fab30", "linear-region100-l2",
     "apgd100-dlr-l2", "apgd100-targeted-l1", "pgd20-targeted-l2",
+    "apgd100-targeted4-l2",
 )  # fmt: skip
 
 
@@ -454,6 +455,7 @@ EXCESS = {
     "apgd100-ce-l2": 1e-2,
     "apgd100-dlr-l2": 1e-2,
     "apgd100-targeted-l2": 1e-2,
+    "apgd100-targeted4-l2": 1e-2,
 }
 # The same of the images that minimal attacks give themselves. DeepFool and FAB go too far by what
 # they are told to; the others stop where their last steps, searches or draws do.

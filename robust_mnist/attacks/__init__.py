@@ -89,6 +89,7 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         "apgd100-targeted-linf": Targeted(APGD(Linf()), targets=9, toward=TargetedDLR),
         "apgd100-targeted-l2": Targeted(APGD(L2()), targets=9, toward=TargetedDLR),
         "apgd100-targeted4-linf": Targeted(APGD(Linf()), targets=4, toward=TargetedDLR),
+        "apgd100-targeted4-l2": Targeted(APGD(L2()), targets=4, toward=TargetedDLR),
         "apgd100-ce-l1": APGDL1(),
         "apgd100-targeted-l1": Targeted(APGDL1(), targets=5, toward=TargetedDLR),
         # Without gradients
