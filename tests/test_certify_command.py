@@ -48,6 +48,26 @@ def test_a_run_is_certified_and_keeps_what_was_found(run, finished, small_npz, t
     assert out.startswith("linf 0.004: ") or found["open"]
 
 
+def test_what_each_method_took_is_added_up_over_calls(run, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "mine")
+    folder, counted = RunFolder(tmp_path / "mine"), ("images", "settled", "seconds")
+    before, taken = folder.info()["cells"], {}
+    for eps in ("0.01", "0.02"):
+        words = ["--eps", eps, "--methods", "ibp-linf", "crown-linf", "--quiet", "--json"]
+        code, out, err = run("certify", "--run", "mine", *words)
+        assert (code, err) == (0, "")
+        for one in json.loads(out)[0]["methods"]:
+            for name in counted:
+                key = f"linf/{one['method']}, at one eps", name
+                taken[key] = taken.get(key, 0.0) + one[name]
+    cells = folder.info()["cells"]
+    assert {name: cells[name] for name in before} == before
+    made = {name: cell for name, cell in cells.items() if name not in before}
+    found = {(key, name): cell[name] for key, cell in made.items() for name in counted}
+    assert found == {key: pytest.approx(total) for key, total in taken.items()}
+    assert [cell["cells"] for cell in made.values()] == [2, 2]
+
+
 def test_a_run_is_attacked_with_the_seed_of_its_other_results(run, finished, tmp_path, monkeypatch):
     from robust_mnist import sweep
 

@@ -238,6 +238,12 @@ def test_what_each_image_took_is_kept_and_shown(run, finished, tmp_path):
     page = (tmp_path / "mine" / "report.html").read_text()
     most = max(one["domains"] for one in took)
     assert re.search(f"[0-9]+ / [0-9]+ / {most}</span>", page)
+    # As what certifiers took, though it has no place in `closed` by method.
+    cells = RunFolder(tmp_path / "mine").info()["cells"]
+    for one in found["methods"]:
+        cell = cells[f"linf/{one['method']}, at one eps"]
+        assert (cell["images"], cell["domains"]) == (one["images"], one["domains"])
+        assert not one["domains"] or f"{one['domains']:,} domains</span>" in page
 
 
 def test_what_several_searches_spent_on_an_image_is_added_up():

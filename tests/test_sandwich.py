@@ -13,7 +13,7 @@ from test_report import Page, check_standing_alone
 from robust_mnist import statistics
 from robust_mnist.figures import FIGURES, thumbnail
 from robust_mnist.records import Sandwich
-from robust_mnist.report import _certificates, _closed, _commands, _one, _open_images
+from robust_mnist.report import _certificates, _closed, _commands, _facts, _one, _open_images
 
 
 GRID = synthetic.GRIDS["linf"]
@@ -145,6 +145,28 @@ def test_a_certifier_adds_what_no_cheaper_one_proves_and_together_they_prove_wha
     assert (second.seconds, second.compiling, second.rate) == ("8.0", "3.0", "0")
     assert (third.name, third.median, third.seconds, third.rate) == ("last", "-", "-", "-")
     assert third.proven[-1] == "1"
+
+
+def test_what_ran_on_open_images_alone_says_what_it_took_and_on_how_many():
+    records = known([0.02, 0.03], [np.inf] * 2, ["dear", "quick"])
+    cost = {"cells": 2.0, "settled": 1.0, "compile_seconds": 3.0}
+    cells = {
+        "linf/dear, at one eps": cost | {"images": 4.0, "domains": 1_234.0, "seconds": 8.0},
+        "linf/quick, at one eps": cost | {"images": 50.0, "domains": 0.0, "seconds": 0.5},
+        "linf/pgd40-linf, at one eps": cost | {"images": 5.0, "domains": 0.0, "seconds": 0.1},
+    }
+    counted = {"linf/pgd40-linf": {"forward": 4.0, "backward": 2.0, "close": 0.0, "nonfinite": 0.0}}
+    counted["linf/pgd40-linf"] |= {"seconds": 7.0, "compile_seconds": 1.0}
+    records = dataclasses.replace(records, info=records.info | {"cells": counted | cells})
+    first, second = _certificates.certifiers(records, Sandwich.of(records, "linf"))
+    assert (first.name, first.median, first.seconds, first.rate) == ("quick", "-", "0.5", "100")
+    assert (second.name, second.median, second.seconds, second.rate) == ("dear", "-", "8.0", "0")
+    assert (first.domains, second.domains, second.compiling) == ("", "1,234", "3.0")
+    page = page_of(records)
+    check_standing_alone(page)
+    assert "- 8.0 1,234 domains 3.0 0" in page.text
+    # What attacks took there is no part of what the sweep's took, and counts no passes.
+    assert _facts.work(records, "linf")["seconds"] == 7.0
 
 
 # --- the figure -----------------------------------------------------------------------------------

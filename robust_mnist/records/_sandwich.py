@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from robust_mnist import statistics
+from robust_mnist.records._folder import AT_ONE_EPS
 from robust_mnist.records._radii import Radii
 
 
@@ -57,9 +58,10 @@ class Sandwich:
         if not eps or not any(np.any(one.lower > 0) for one in radii):
             return None
         alone = _alone(records, norm, radii)
-        cost = lambda method: records.info.get("cells", {}).get(f"{norm}/{method}", {})
-        # What has no cost of its own ran on what the others had left open.
-        by_cost = sorted(alone, key=lambda method: cost(method).get("seconds", np.inf))
+        cells = records.info.get("cells", {})
+        cost = lambda name: cells.get(f"{norm}/{name}", {}).get("seconds", np.inf)
+        # What did not run on all images ran on what the others had left open.
+        by_cost = sorted(alone, key=lambda method: (cost(method), cost(f"{method}{AT_ONE_EPS}")))
         return cls(radii, eps, {method: alone[method] for method in by_cost})
 
     @property

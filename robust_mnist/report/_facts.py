@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robust_mnist import figures
-from robust_mnist.records import Records, attack_seed
+from robust_mnist.records import AT_ONE_EPS, Records, attack_seed
 from robust_mnist.report import _readings
 
 
@@ -78,7 +78,7 @@ def timings(records: Records) -> list[list[str]]:
 
 
 def work(records: Records, norm: str) -> dict[str, float] | None:
-    """What all attacks of a norm took together, under the names of `run.json`.
+    """What all attacks of a norm took together in sweeps, under the names of `run.json`.
 
     None where one of them did not count its passes, as the runs of older versions and those of
     networks that are no MLP.
@@ -86,7 +86,10 @@ def work(records: Records, norm: str) -> dict[str, float] | None:
     rows = records.rows
     certifiers = {*rows[rows["kind"] == "certified"]["method"]}
     cells = {name.partition("/"): cell for name, cell in records.info.get("cells", {}).items()}
-    attacks = [cell for (its, _, by), cell in cells.items() if its == norm and by not in certifiers]
+    attacks = [
+        cell for (its, _, by), cell in cells.items()
+        if its == norm and by not in certifiers and not by.endswith(AT_ONE_EPS)
+    ]  # fmt: skip
     if not attacks or any("forward" not in cell for cell in attacks):
         return None
     names = ("seconds", "compile_seconds", "close", "nonfinite", "forward", "backward")

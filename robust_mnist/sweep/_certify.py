@@ -63,6 +63,11 @@ class Tried(NamedTuple):
     domains: int = 0
     per_image: tuple[Spent, ...] = ()
 
+    def totals(self) -> dict[str, float]:
+        """What can be added up over runs of the method."""
+        names = ("images", "settled", "domains", "seconds", "compile_seconds")
+        return {name: float(getattr(self, name)) for name in names}
+
 
 def open_at(bounds: Bounds, eps: float) -> Bool[np.ndarray, " images"]:
     """Images that are neither certified at `eps` nor broken within it."""
@@ -240,7 +245,8 @@ def settle_run(
 ) -> Generator[tuple[int, Tried | Progress | Bounds], None, None]:
     """The same for every network of a run; what was found is added to the run's files.
 
-    Also when it is cut short, by an exception or because nobody asks for more.
+    Also when it is cut short, by an exception or because nobody asks for more. What each method
+    took is added up there over all calls, but for a method that was cut short itself.
 
     Args:
         task: The run, with a plan that names `norm` and `eps`.
@@ -265,6 +271,8 @@ def settle_run(
             work = settle_at(model, task.part, bounds, methods, eps, network.key, budget=budget)
             with contextlib.closing(work):
                 for told in work:
+                    if isinstance(told, Tried):
+                        network.account(norm, told.method, told.totals())
                     yield network.seed, told
             yield network.seed, bounds
     finally:
