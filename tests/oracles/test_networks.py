@@ -15,8 +15,10 @@ import pytest
 from robust_mnist import checkpoint, cli, load
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.certify._backward import hidden_layers, lowest
+from robust_mnist.certify._intervals import affine
 from robust_mnist.certify.milp import exact_margin
 from robust_mnist.data.pixels import to_float
+from robust_mnist.models import ACTIVATIONS
 from robust_mnist.sweep import certify_batch
 
 
@@ -71,6 +73,28 @@ def test_widths_agree_with_another_program(activation, mnist):
                 return -lowest(-weight, -bias, layers, ball, x, eps) - low
 
             assert float(jnp.mean(jax.vmap(span)(images))) == pytest.approx(width, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("activation", "width"), [("tanh", 13.4205), ("relu", 17.0945), ("sigmoid", 2.3988)]
+)
+def test_widths_of_intervals_agree_with_another_program(activation, width, mnist):
+    """The same images and radius; intervals leave nothing to choose, so that all digits agree."""
+    model = foreign("tanh-784-50-50-10-standard", activation)
+    ball, curve = CERTIFIERS["ibp-linf"].ball, ACTIVATIONS[activation]
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model)
+        last = wide.layers[-1]
+
+        @jax.jit
+        def span(x):
+            layer = hidden_layers(wide, ball, x, jnp.asarray(0.01, x.dtype), refine=False)[-1]
+            low, high, _ = affine(last.weight, last.bias, curve(layer.low), curve(layer.high))
+            return high - low
+
+        images = jnp.asarray(to_float(mnist.test_images[:8]), jnp.float64)
+        found = float(jnp.mean(jnp.stack([span(image) for image in images])))
+    assert found == pytest.approx(width, abs=1e-4)
 
 
 @pytest.mark.parametrize(
