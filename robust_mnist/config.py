@@ -54,7 +54,7 @@ CERTIFY: dict[str, tuple[str, ...]] = {
         "alpha-crown20-l2",
         "quadratic100-l2",
     ),
-    "l1": ("crown-l1", "pgd40-l1"),
+    "l1": ("crown-l1", "pgd40-l1", "alpha-crown20-l1"),
 }
 STEP_METHODS: tuple[str, ...] = ("gradient-step",)
 

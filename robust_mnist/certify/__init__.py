@@ -36,6 +36,7 @@ CERTIFIERS: dict[str, AbstractCertifier] = with_plugins(
         "crown-l1": CROWN(L1()),
         "alpha-crown20-linf": AlphaCROWN(Linf(), steps=20),
         "alpha-crown20-l2": AlphaCROWN(L2(), steps=20),
+        "alpha-crown20-l1": AlphaCROWN(L1(), steps=20),
         "quadratic100-linf": Quadratic(Linf(), steps=100),
         "quadratic100-l2": Quadratic(L2(), steps=100),
         "lipschitz-global-linf": GlobalLipschitz(Linf()),
