@@ -1006,6 +1006,47 @@ def test_a_report_is_drawn_anew_after_more_was_swept_and_only_then(run, finished
     assert "0.07" in page.read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_of_a_stopped_sweep_says_so_and_how_to_go_on(run, finished, tmp_path, monkeypatch):
+    import shutil
+
+    from robust_mnist.sweep import _sweep
+
+    shutil.copytree(finished, tmp_path / "copy")
+    ran, real = [], _sweep.run_cell
+
+    def stops(*args, **rest):
+        if ran:
+            raise KeyboardInterrupt
+        ran.append(args)
+        return real(*args, **rest)
+
+    monkeypatch.setattr(_sweep, "run_cell", stops)
+    flags = "--norm linf --eps 0,0.06,0.07 --methods fgsm-linf"
+    assert run("sweep", "--run", "copy", *flags.split(), "--quiet")[0] == 130
+    monkeypatch.setattr(_sweep, "run_cell", real)
+    page = tmp_path / "copy" / "report.html"
+    told = (
+        "The sweep is unfinished: 1 of 2 cells are there; "
+        f"robust-mnist sweep --run copy {flags} goes on with it"
+    )
+    code, out, err = run("report", "copy")
+    assert code == 0, err
+    assert told in out
+    assert told in page.read_text()
+    assert "0.06" in page.read_text()
+    assert "checks ok" not in page.read_text()  # they looked at what stood before
+    code, _, err = run("report", "copy", "--publish")
+    assert (code, err) == (
+        2,
+        f"robust-mnist: only finished sweeps are published, got copy: {told}\n",
+    )
+    assert run("sweep", "--run", "copy", *flags.split(), "--quiet")[0] == 0
+    assert run("report", "copy")[0] == 0
+    assert "sweep is unfinished" not in page.read_text()
+    assert "checks ok" in page.read_text()
+
+
 @pytest.mark.parametrize("eps", [8 / 255, 1e-9, 0.1, 1 / 3])
 def test_the_recorded_command_gives_back_the_very_same_settings(eps):
     from robust_mnist.config import SweepSettings, TrainSettings, flags

@@ -243,6 +243,67 @@ def stop_after(monkeypatch, count):
     return lambda: monkeypatch.setattr(_sweep, "run_cell", real)
 
 
+def test_readers_see_what_a_stopped_sweep_has_found(tmp_path, networks, part, monkeypatch):
+    whole = task(tmp_path, part, "whole", **LINF)
+    whole.folder.update({"settings": {"seed": 0, "seeds": 2}})
+    sweep_run(whole, networks, QUIET)
+    job = dataclasses.replace(task(tmp_path, part, **LINF), flags=("--norm", "linf"))
+    job.folder.update({"settings": {"seed": 0, "seeds": 2}})
+    undo = stop_after(monkeypatch, 5)  # in the third cell, after the first of the two networks
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(job, networks, QUIET)
+    assert job.folder.load().rows.empty
+    found = job.folder.load(unfinished=True)
+    about = found.info["unfinished"]
+    assert (about["done"], about["of"], about["flags"]) == (5, 10, ["--norm", "linf"])
+    assert found.info["cells"]["linf/fgsm-linf"]["cells"] == 4
+    rows = found.rows[found.rows.kind == "attacked"]
+    ran = {(row.seed, row.method, row.eps) for row in rows.itertuples() if row.eps > 0}
+    of_both = {(seed, "fgsm-linf", eps) for seed in (0, 1) for eps in (0.02, 0.05)}
+    assert ran == of_both | {(0, "pgd40-linf", 0.02)}
+    both = zip(found.radii_of("linf"), whole.folder.load().radii_of("linf"), strict=True)
+    for so_far, final in both:
+        assert np.all(so_far.upper >= final.upper)
+        assert np.isfinite(so_far.upper[so_far.upper > 0]).sum() > 0
+    undo()
+    sweep_run(job, networks, QUIET)
+    assert job.folder.unfinished() == {}
+    same_results(whole.folder, job.folder)
+
+
+def test_before_the_first_stage_readers_see_the_control_sample_alone(
+    tmp_path, networks, part, monkeypatch
+):
+    from robust_mnist.sweep import _sweep
+
+    def stopped(at):
+        job = task(tmp_path, part, at, norm=("linf",))
+        settled = dataclasses.replace(
+            job.plan, methods={"linf": ("fgsm-linf",)}, eps={"linf": (0.0, 0.05)},
+            stages={"linf": ("pgd40-linf", "fmn100-linf")}, control=10,
+        )  # fmt: skip
+        return dataclasses.replace(job, plan=settled)
+
+    def dies_at(method):
+        def dies(*args, **rest):
+            if args[3] == method:
+                raise KeyboardInterrupt
+            return real(*args, **rest)
+
+        return dies
+
+    real = _sweep.run_stage
+    for method, images in (("pgd40-linf", 10), ("fmn100-linf", len(part.labels))):
+        job = stopped(method)
+        monkeypatch.setattr(_sweep, "run_stage", dies_at(method))
+        with pytest.raises(KeyboardInterrupt):
+            sweep_run(job, {0: networks[0]}, QUIET)
+        found = job.folder.load(unfinished=True)
+        assert set(found.rows[found.rows.kind == "worst"].images) == {images}
+        assert found.radii_of("linf")[0].upper.size == images
+        assert set(found.rows[found.rows.kind == "clean"].images) == {len(part.labels)}
+
+
 def test_a_damaged_cell_is_named(tmp_path, networks, part, monkeypatch):
     job = task(tmp_path, part, **LINF)
     undo = stop_after(monkeypatch, 1)

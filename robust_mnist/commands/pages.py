@@ -84,10 +84,21 @@ def write(
 ) -> Result:
     """Build the page at `out`, and publish the runs if asked to."""
     _check_out(folders, out, overwrite=overwrite)
+    unfinished = {
+        folder: line for folder in folders
+        if (line := reports.unfinished(folder.unfinished(), str(folder.path)))
+    }  # fmt: skip
+    if publish and unfinished:
+        folder, line = next(iter(unfinished.items()))
+        raise InputError(f"only finished sweeps are published, got {folder.path}: {line}")
     for folder in folders if publish and not overwrite else []:
         reports.check_owner(folder, REPORTS)
     reports.build(folders, out, console=console)
     lines, published = [f"report: {out}"], []
+    for folder, line in unfinished.items():
+        # A comparison is of the same images, and the beginning of a sweep may be of a sample.
+        without = f"; {folder.path} is compared without it" if len(folders) > 1 else ""
+        lines.append(f"{line}{without}")
     for folder in folders if publish else []:
         done = reports.publish(folder, REPORTS, overwrite=overwrite)
         published.append(str(done.folder))

@@ -288,6 +288,7 @@ class Job:
             plan=sweeping.plan(settings, self.settings.activation),
             attack_seed=settings.attack_seed,
             about=self.about,
+            flags=tuple(flags(settings)),
         )
         self.worked |= sweeping.sweep_run(task, models, self.console)
         info = self.folder.info()

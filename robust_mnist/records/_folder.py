@@ -125,16 +125,57 @@ class RunFolder:
         """Delete the files of the run; what else lies in its folder stays."""
         if not self.exists:
             return
-        for folder in ("model", "checkpoint", "figures", "cells"):
+        for folder in ("model", "checkpoint", "figures", "unfinished", "cells"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
         for file in FILES:
             (self.path / file).unlink(missing_ok=True)
 
     def forget_sweep(self) -> None:
         """Delete what was found of networks that are no longer these; rows tell what to repeat."""
-        shutil.rmtree(self.path / "cells", ignore_errors=True)
+        self.forget_cells()
         for name in ("radii.npz", "witnesses.npz", "panels.npz"):
             (self.path / name).unlink(missing_ok=True)
+
+    def forget_cells(self) -> None:
+        """Delete what an unfinished sweep has left, first of all what readers see of it."""
+        self._about.unlink(missing_ok=True)
+        for folder in ("unfinished", "cells"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+
+    # --- an unfinished sweep ------------------------------------------------------------------
+
+    @property
+    def _about(self) -> Path:
+        return self.path / "unfinished" / "sweep.json"
+
+    def show(
+        self, about: Mapping[str, Any], rows: "pd.DataFrame", radii: Mapping[str, np.ndarray]
+    ) -> None:
+        """Let readers see what an unfinished sweep has found so far.
+
+        Args:
+            about: `done` cells `of` how many, the `flags` that ask for the rest, and in `run` what
+                it changes in `run.json`.
+            rows: Rows that it adds.
+            radii: Arrays that it changes.
+        """
+        folder = RunFolder(self._about.parent)
+        folder.write_arrays("radii", radii, compress=False)
+        folder.write_table("rows.csv", rows)
+        files.write_text(self._about, json.dumps(about) + "\n")
+
+    def unfinished(self) -> dict[str, Any]:
+        """What `show` was told of a sweep that is under way or was stopped; empty if none was.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        if not self._about.is_file():
+            return {}
+        try:
+            return dict(json.loads(self._about.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise _damaged(self._about, error) from error
 
     # --- tables -------------------------------------------------------------------------------
 
@@ -148,13 +189,7 @@ class RunFolder:
 
     def add_rows(self, frame: "pd.DataFrame") -> None:
         """Add results; a row of the same method, radius and seed is replaced."""
-        import pandas as pd
-
-        old = self.rows()
-        both = pd.concat([old, frame], ignore_index=True) if len(old) else frame
-        blank = both[list(KEY)].astype({"eps": float, "step": float}).astype(str).fillna("")
-        both = both[~blank.duplicated(keep="last")]
-        self.write_table("rows.csv", both.sort_values(list(KEY), kind="stable"))
+        self.write_table("rows.csv", _joined(self.rows(), frame))
 
     def write_table(self, name: str, frame: "pd.DataFrame") -> None:
         """Write a table as CSV."""
@@ -235,19 +270,29 @@ class RunFolder:
         """The page."""
         return self.path / "report.html"
 
-    def load(self, *, panels: bool = True) -> "Records":
-        """Everything a report needs, in memory; `panels` are for single images only.
+    def load(self, *, panels: bool = True, unfinished: bool = False) -> "Records":
+        """Everything a report needs, in memory.
 
         The rows of a minimal attack at an infinite radius tell the sweep that it has run; no curve
         has a place for them.
+
+        Args:
+            panels: Whether to read these, which are for single images only.
+            unfinished: Whether to add what a sweep that was stopped has found. Panels and trust
+                checks, which are of what stood before, are left out then.
         """
-        rows = self.rows()
+        rows, radii, info = self.rows(), self.arrays("radii"), self.info()
+        if unfinished and (about := self.unfinished()):
+            folder = RunFolder(self._about.parent)
+            rows, radii = _joined(rows, folder.rows()), radii | folder.arrays("radii")
+            info |= about["run"] | {"unfinished": about, "audit": [], "unchecked": []}
+            panels = False
         return Records(
             name=self.path.resolve().name,
-            info=self.info(),
+            info=info,
             history=self.history(),
             rows=rows if rows.empty else rows[~np.isinf(rows["eps"])],
-            radii=self.arrays("radii"),
+            radii=radii,
             panels=self.arrays("panels") if panels else {},
         )
 
@@ -316,6 +361,15 @@ def _settings(info: Mapping[str, Any]) -> TrainSettings:
     if info.get("sweep") is not None:
         restore(SweepSettings, info["sweep"])
     return restore(TrainSettings, info["settings"])
+
+
+def _joined(old: "pd.DataFrame", new: "pd.DataFrame") -> "pd.DataFrame":
+    """Both tables, in order; a row of the same method, radius and seed is replaced."""
+    import pandas as pd
+
+    both = pd.concat([part for part in (old, new) if len(part)] or [new], ignore_index=True)
+    blank = both[list(KEY)].astype({"eps": float, "step": float}).astype(str).fillna("")
+    return both[~blank.duplicated(keep="last")].sort_values(list(KEY), kind="stable")
 
 
 def _damaged(path: Path, what: object) -> InputError:

@@ -2,6 +2,7 @@
 
 from robust_mnist.report._accelerators import accelerators_text as accelerators_text
 from robust_mnist.report._build import build as build
+from robust_mnist.report._commands import unfinished as unfinished
 from robust_mnist.report._grids import duration as duration
 from robust_mnist.report._owner import is_page_of as is_page_of
 from robust_mnist.report._publish import (

@@ -22,7 +22,7 @@ def build(
     """Draw the figures of one run, or of several over each other, and write their page.
 
     The figures of one run stand in its folder. Those of several stand beside the page, in a folder
-    called after it.
+    called after it. The page of one run also shows what an unfinished sweep has found so far.
 
     Args:
         runs: One run, or several on the same test images; the first of several is the baseline.
@@ -45,7 +45,7 @@ def build(
 
 
 def _build_one(run: RunFolder, out: Path, console: Console) -> Path:
-    records = run.load()
+    records = run.load(unfinished=True)
     drawings = _draw_all(figures.FIGURES, records, run.figures, console)
     files.write_text(out, _one.page(records, drawings, str(run.path)))
     return out

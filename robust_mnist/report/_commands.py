@@ -2,6 +2,8 @@
 
 import dataclasses
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 from robust_mnist.config import EPS, SweepSettings, TrainSettings, flags, restore, typed
 from robust_mnist.figures import NORMS, swept
@@ -40,6 +42,22 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
     ]
     found.append(("this page and its figures", _line(["report", place])))
     return found
+
+
+def unfinished(about: Mapping[str, Any] | None, place: str) -> str:
+    """How far a sweep is that was stopped, and the command that goes on; empty if none was.
+
+    Args:
+        about: What `RunFolder.unfinished` tells of it.
+        place: The run's folder as the command should name it.
+    """
+    if not about:
+        return ""
+    command = _line(["sweep", "--run", place, *about["flags"]])
+    return (
+        f"The sweep is unfinished: {about['done']} of {about['of']} cells are there; "
+        f"{command} goes on with it"
+    )
 
 
 def missing(command: str, place: str) -> str:

@@ -56,6 +56,7 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         facts=_facts.facts(records),
         timings=_facts.timings(records),
         commands=_commands.commands(records, place),
+        unfinished=_commands.unfinished(records.info.get("unfinished"), place),
         sweep_command=_commands.missing("sweep", place),
     )
 

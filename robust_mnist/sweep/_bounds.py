@@ -81,6 +81,13 @@ class Bounds:
             if credit:
                 self.upper[method] = np.fmin(cell["own"], self.upper.get(method, np.nan))
 
+    def take(self, at: Int64[np.ndarray, " chosen"]) -> "Bounds":
+        """What is known of the images at these places alone."""
+        chosen = lambda each: {name: values[at] for name, values in each.items()}
+        names = [field.name for field in dataclasses.fields(Radii) if field.name != "norm"]
+        radii = Radii(self.radii.norm, **{name: getattr(self.radii, name)[at] for name in names})
+        return Bounds(radii, self.witness[at], chosen(self.upper), chosen(self.lower))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything but the witnesses, under the keys of `radii.npz`."""
         norm = self.radii.norm

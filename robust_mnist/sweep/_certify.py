@@ -277,5 +277,5 @@ def settle_run(
             yield network.seed, bounds
     finally:
         for network, bounds in zip(networks, held, strict=True):
-            network.keep(bounds)
+            network.bounds[norm] = bounds
         _write(task.folder, networks)

@@ -3,9 +3,9 @@
 import dataclasses
 import hashlib
 import math
-import shutil
+import time
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -29,6 +29,8 @@ from robust_mnist.sweep._steps import step_sweep
 
 Seconds = dict[tuple[str, str, float], float]
 COUNTS = ("runs", "forward", "backward")
+# Seconds between two times that readers are shown what there is; to write it takes some hundredths.
+SHOW_EVERY = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Task:
         plan: Methods and radii.
         attack_seed: Randomness of the attacks.
         about: The columns that all rows share: dataset, split, model, objective, accelerator.
+        flags: What `robust-mnist sweep` is given for the same, told to who finds it unfinished.
     """
 
     folder: RunFolder
@@ -48,6 +51,7 @@ class Task:
     plan: Plan
     attack_seed: int
     about: dict[str, Any]
+    flags: tuple[str, ...] = ()
 
     def cells(self) -> Iterator[tuple[str, str, float]]:
         """Every norm, method and radius above 0; at 0 there is nothing to search.
@@ -64,9 +68,10 @@ class Task:
 def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Console) -> bool:
     """Run what the folder does not hold yet; write `radii.npz`, `witnesses.npz` and `rows.csv`.
 
-    A cell is written as soon as it is done, so a killed sweep repeats at most one. More methods or
-    radii than before are merged with what stands there. Where `rows.csv` tells of cells whose radii
-    or witnesses are gone, those cells run again as well.
+    A cell is written as soon as it is done, so a killed sweep repeats at most one; what the cells
+    prove together stands in `unfinished/`, for readers. More methods or radii than before are
+    merged with what the run holds. Where `rows.csv` tells of cells whose radii or witnesses are
+    gone, those cells run again as well.
 
     Args:
         task: What to sweep.
@@ -92,14 +97,35 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
         console.note(f"continuing: {there} of {wanted} cells are there")
     for norm in sorted(networks[0].lost):
         console.note(f"{task.folder.path} has lost its results in {norm}: they are made again")
-    with console.progress("sweep", missing) as update:
-        done = 0
-        for network in networks:
-            for finished, text in network.run():
+    done, shown = 0, -np.inf
+    try:
+        with console.progress("sweep", missing) as update:
+            for finished, text in _in_turn(networks):
                 done += finished
-                update(done, f"seed {network.seed}: {text}")
+                update(done, text)
+                if finished and time.monotonic() - shown > SHOW_EVERY:
+                    _show(task, networks, wanted - missing + done, wanted)
+                    shown = time.monotonic()
+    except BaseException:
+        if done:
+            _show(task, networks, wanted - missing + done, wanted)
+        raise
     _write(task.folder, networks)
     return True
+
+
+def _in_turn(networks: list["_Network"]) -> Iterator[tuple[int, str]]:
+    """One cell of each network after the other: all are equally far wherever the sweep stops."""
+    running = [(network, network.run()) for network in networks]
+    while running:
+        still = []
+        for network, cells in running:
+            for finished, text in cells:
+                yield finished, f"seed {network.seed}: {text}"
+                if finished:
+                    still.append((network, cells))
+                    break
+        running = still
 
 
 class _Network:
@@ -108,8 +134,8 @@ class _Network:
     def __init__(self, task: Task, seed: int, model: AbstractClassifier, at: int | None) -> None:
         self.task, self.seed, self.model, self.at = task, seed, model, at
         self.key = jax.random.key(task.attack_seed)
-        known = _seconds_known(task.folder, seed)
-        self.lost = {norm for norm, _, _ in known if norm} - _norms_held(task.folder)
+        known, there = _seconds_known(task.folder, seed), _norms_held(task.folder)
+        self.lost = {norm for norm, _, _ in known if norm} - there
         self.seconds = {cell: took for cell, took in known.items() if cell[0] not in self.lost}
         again = [cell for cell in known if cell[0] in self.lost]
         for _, method, _ in again:
@@ -118,6 +144,7 @@ class _Network:
         wanted += [cell for cell in again if cell not in wanted]
         self.wanted = len(wanted)
         self.norms = list(dict.fromkeys([*task.plan.methods, *sorted(self.lost)]))
+        self.new = {*self.norms} - there - self.lost
         done = {(norm, method, _text(eps)) for norm, method, eps in self.seconds}
         # A step sweep counts as one cell, and as done as soon as it has any row.
         steps = {method for norm, method, _ in self.seconds if not norm}
@@ -142,7 +169,7 @@ class _Network:
         sampled = 0 < control < images
         self.control = control_sample(images, control, self.key) if sampled else None
         self.bounds: dict[str, Bounds] = {}
-        self.rows: list[Row] = []
+        self.steps: list[Row] = []
         self.cells: dict[str, dict[str, float]] = {}
         self.passes: dict[str, Passes] = {}
 
@@ -168,8 +195,6 @@ class _Network:
                 yield 1, f"{method} at {eps:g}: {standing:.2%} of {ran.sum():,} still standing"
         for norm, method in self.stages:
             yield from self._stage(self.bounds[norm], method)
-        for norm, bounds in self.bounds.items():
-            self._summarise(norm, bounds)
 
     def start(self, norm: str) -> Bounds:
         """What the folder holds of a norm, or what the clean images prove."""
@@ -182,11 +207,6 @@ class _Network:
             {key: mine(array) for key, array in arrays.items()},
             mine(witnesses[f"witness/{norm}"]),
         )
-
-    def keep(self, bounds: Bounds) -> None:
-        """Take bounds that were found elsewhere for this network's."""
-        self.bounds[bounds.radii.norm] = bounds
-        self._summarise(bounds.radii.norm, bounds)
 
     def account(self, norm: str, method: str, totals: dict[str, float]) -> None:
         """Add up what a method took on open images, at one radius."""
@@ -266,7 +286,8 @@ class _Network:
         if isinstance(attack, AbstractBallAttack) and attack.one_step:
             ran = ~np.isnan(cell["own"])
             right = int(np.sum(~cell["broken"][ran]))
-            self._row("step", norm, method, right, eps=eps, step=eps, images=int(ran.sum()))
+            row = self._row("step", norm, method, right, eps=eps, step=eps, images=int(ran.sum()))
+            self.steps.append(row)
 
     def _counts(self, method: str, runs: int) -> Cell:
         """Runs on an image and the passes they took; these only where they are known."""
@@ -298,48 +319,65 @@ class _Network:
             **{key: float(count) for key, count in counts.items()},
         }
         for step, correct in results:
-            self._row("step", "", method, correct, step=step)
+            self.steps.append(self._row("step", "", method, correct, step=step))
         return f"{method} at step {step:g}: {correct / len(self.task.part.labels):.2%} right"
 
-    def _summarise(self, norm: str, bounds: Bounds) -> None:
+    def so_far(self, norm: str) -> Bounds | None:
+        """What is known of a norm by now; None if no method has said anything.
+
+        Before the first stage that is of the control sample alone: no attack has seen the others.
+        """
+        bounds = self.bounds.get(norm)
+        staged = any(name.startswith(f"{norm}/") for name in self.staged)
+        if bounds is None or not (bounds.upper or bounds.lower or staged):
+            return None
+        if self.control is None or staged or norm not in self.new:
+            return bounds
+        return bounds.take(self.control)
+
+    def rows(self, bounds: Mapping[str, Bounds]) -> list[Row]:
+        """Rows of the step attacks, and of bounds by norm."""
+        return [*self.steps, *(row for norm in bounds for row in self._summary(norm, bounds[norm]))]
+
+    def _summary(self, norm: str, bounds: Bounds) -> Iterator[Row]:
         """Rows of every method and of the merged bounds, at all radii known in this norm."""
         radii = bounds.radii
+        images = radii.upper.size
         known = {eps for n, _, eps in self.seconds if n == norm} | {0.0}
         known |= set(self.task.plan.eps.get(norm, ()))
         # What ran once is known at every radius; what an attack never broke stands at infinity.
         unbounded = {m for n, m, eps in self.seconds if n == norm and eps == np.inf}
-        clean = int(np.sum(radii.upper > 0))
-        self._row("clean", "", "clean", clean)
+        yield self._row("clean", "", "clean", int(np.sum(self.bounds[norm].radii.upper > 0)))
         attacked = [e for n, m, e in self.seconds if n == norm and m in bounds.upper]
         attacked += [np.inf for name in self.staged if name.startswith(f"{norm}/")]
         for eps in sorted(known):
             # Beyond the largest radius an attack ran at, nothing is known from above.
             if eps <= max(attacked, default=-1.0) and eps < np.inf:
-                self._row("worst", norm, "all", int(np.sum(radii.upper > eps)), eps=eps)
+                right = int(np.sum(radii.upper > eps))
+                yield self._row("worst", norm, "all", right, eps=eps, images=images)
             for method, upper in bounds.upper.items():
                 if eps == 0 or method in unbounded or (norm, method, eps) in self.seconds:
                     ran = ~np.isnan(upper)
-                    right = int(np.sum(upper[ran] > eps))
-                    images = int(ran.sum())
-                    self._row("attacked", norm, method, right, eps=eps, images=images)
+                    right, seen = int(np.sum(upper[ran] > eps)), int(ran.sum())
+                    yield self._row("attacked", norm, method, right, eps=eps, images=seen)
             if bounds.lower and eps < np.inf:
-                self._row("certified", norm, "all", int(np.sum(radii.lower >= eps)), eps=eps)
+                right = int(np.sum(radii.lower >= eps))
+                yield self._row("certified", norm, "all", right, eps=eps, images=images)
             for method, lower in bounds.lower.items():
                 if method in unbounded:
-                    self._row("certified", norm, method, int(np.sum(lower >= eps)), eps=eps)
+                    right = int(np.sum(lower >= eps))
+                    yield self._row("certified", norm, method, right, eps=eps, images=images)
 
     def _row(
         self, kind: Any, norm: str, method: str, correct: int, *,
         eps: float | None = None, step: float | None = None, images: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> Row:  # fmt: skip
         seconds = self.seconds.get((norm, method, np.nan if eps is None else eps))
-        self.rows.append(
-            Row(
-                split="test", seed=self.seed, norm=norm, eps=eps, step=step, method=method,
-                kind=kind, images=len(self.task.part.labels) if images is None else images,
-                correct=correct, seconds=seconds,
-                **self.task.about,
-            )
+        return Row(
+            split="test", seed=self.seed, norm=norm, eps=eps, step=step, method=method,
+            kind=kind, images=len(self.task.part.labels) if images is None else images,
+            correct=correct, seconds=seconds,
+            **self.task.about,
         )  # fmt: skip
 
 
@@ -385,18 +423,35 @@ def _norms_held(folder: RunFolder) -> set[str]:
     return of("radii", "method/") & of("witnesses", "witness/")
 
 
-def _write(folder: RunFolder, networks: list[_Network]) -> None:
-    """Merge everything into the run's files; the cells go last, so that no kill loses any."""
-    single = len(networks) == 1
-    stack = lambda parts: parts[0] if single else np.stack(parts)
-    radii, witnesses = folder.arrays("radii"), folder.arrays("witnesses")
+def _show(task: Task, networks: list[_Network], done: int, of: int) -> None:
+    """Write what the cells so far prove, for readers alone: a sweep goes on from the cells."""
+    seen: dict[str, list[Bounds]] = {}
     for norm in networks[0].bounds:
-        parts = [network.bounds[norm] for network in networks]
+        parts = [part for network in networks if (part := network.so_far(norm)) is not None]
+        if len(parts) == len(networks):
+            seen[norm] = parts
+    rows = [
+        row for at, network in enumerate(networks)
+        for row in network.rows({norm: parts[at] for norm, parts in seen.items()})
+    ]  # fmt: skip
+    about = {"done": done, "of": of, "flags": task.flags, "run": _made(task.folder, networks)}
+    task.folder.show(about, table(rows), _stacked(seen))
+
+
+def _stacked(bounds: Mapping[str, list[Bounds]]) -> dict[str, np.ndarray]:
+    """The arrays of `radii.npz`; those of several networks have an axis for them."""
+    found = {}
+    for parts in bounds.values():
         per_network = [part.arrays() for part in parts]
-        radii |= {key: stack([arrays[key] for arrays in per_network]) for key in per_network[0]}
-        witnesses[f"witness/{norm}"] = stack([part.witness for part in parts])
-    folder.write_arrays("radii", radii)
-    folder.write_arrays("witnesses", witnesses)
+        # Of an unfinished sweep the first networks may be a method ahead.
+        for name in set.intersection(*map(set, per_network)):
+            arrays = [arrays[name] for arrays in per_network]
+            found[name] = arrays[0] if len(arrays) == 1 else np.stack(arrays)
+    return found
+
+
+def _made(folder: RunFolder, networks: list[_Network]) -> dict[str, Any]:
+    """What `run.json` remembers of the work: each method's totals, and the stages that are done."""
     timings: dict[str, dict[str, float]] = {}
     for network in networks:
         for name, totals in network.cells.items():
@@ -412,9 +467,21 @@ def _write(folder: RunFolder, networks: list[_Network]) -> None:
             for key, value in new.items()
             if key not in (*totals, *COUNTS)
         }
-    digest = hashlib.sha256((folder.path / "radii.npz").read_bytes()).hexdigest()
     stages = {str(network.seed): network.staged for network in networks if network.staged}
-    folder.update({"cells": timings, "swept": digest} | ({"stages": stages} if stages else {}))
+    return {"cells": timings} | ({"stages": stages} if stages else {})
+
+
+def _write(folder: RunFolder, networks: list[_Network]) -> None:
+    """Merge everything into the run's files; the cells go last, so that no kill loses any."""
+    held = {norm: [network.bounds[norm] for network in networks] for norm in networks[0].bounds}
+    witnesses = folder.arrays("witnesses")
+    for norm, parts in held.items():
+        images = [part.witness for part in parts]
+        witnesses[f"witness/{norm}"] = images[0] if len(images) == 1 else np.stack(images)
+    folder.write_arrays("radii", folder.arrays("radii") | _stacked(held))
+    folder.write_arrays("witnesses", witnesses)
+    digest = hashlib.sha256((folder.path / "radii.npz").read_bytes()).hexdigest()
+    folder.update({**_made(folder, networks), "swept": digest})
     # Rows last: a cell counts as done when its row stands.
-    folder.add_rows(table([row for network in networks for row in network.rows]))
-    shutil.rmtree(folder.path / "cells", ignore_errors=True)
+    folder.add_rows(table([row for network in networks for row in network.rows(network.bounds)]))
+    folder.forget_cells()
