@@ -6,6 +6,7 @@ of the network and the random draws, and nothing else.
 """
 
 import dataclasses
+import itertools
 
 import equinox as eqx
 import jax
@@ -365,3 +366,123 @@ def test_deepfool_takes_the_very_steps_of_its_rules(ball, problem, getkey):
             shortest = min(moves, key=lambda move: size(ball.name, move))
             z = np.clip(z + 1.02 * shortest, 0, 1)
         same(asked(shorter(f"deepfool50-{ball.name}", steps=4), model, x, y, getkey()), again)
+
+
+def weight_again(weight, low, high, found):
+    """Ten times as much until it suffices, then the middle between what did and what did not."""
+    low, high = (low, min(high, weight)) if found else (max(low, weight), high)
+    return (10 * weight if np.isinf(high) else (low + high) / 2), low, high
+
+
+def carlini_wagner_again(model, x, y, searches, steps, rate, weight):
+    images, tried, low, high = [], [], 0.0, np.inf
+    best, closest = np.inf, x
+    for _ in range(searches):
+        w, found = np.arctanh(0.999999 * (2 * x - 1)), False
+        mean, square = np.zeros_like(x), np.zeros_like(x)
+        for t in range(steps + 1):
+            z = 0.5 + 0.5 * np.tanh(w)
+            images.append(z)
+            value, slope = lead(model, z, y)
+            if value >= 0:
+                found = True
+                if np.linalg.norm(z - x) < best:
+                    best, closest = np.linalg.norm(z - x), z
+            if t == steps:
+                break
+            by_image = 2 * (z - x) - (weight * slope if value < 0 else 0)
+            gradient = by_image * 2 * z * (1 - z)  # which is the slope of the curve
+            mean = 0.9 * mean + 0.1 * gradient
+            square = 0.999 * square + 0.001 * gradient**2
+            unbiased = mean / (1 - 0.9 ** (t + 1)), square / (1 - 0.999 ** (t + 1))
+            w = w - rate * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+        tried.append(found)
+        weight, low, high = weight_again(weight, low, high, found)
+    return images, closest, tried
+
+
+def ead_again(model, x, y, searches, steps, rate, weight, rule):
+    beta, images, tried, low, high = 0.01, [], [], 0.0, np.inf
+    best, closest = np.inf, x
+    for _ in range(searches):
+        now, ahead, found = x, x, False
+        for k in range(steps):
+            images.append(ahead)
+            value, slope = lead(model, ahead, y)
+            gradient = 2 * (ahead - x) - (weight * slope if value < 0 else 0)
+            z = ahead - rate * np.sqrt(1 - k / steps) * gradient
+            up, down = np.minimum(z - beta, 1), np.maximum(z + beta, 0)
+            z = np.where(z - x > beta, up, np.where(z - x < -beta, down, x))
+            images.append(z)
+            if lead(model, z, y)[0] >= 0:
+                found = True
+                rank = np.abs(z - x).sum() * (1 if rule == "l1" else beta)
+                rank += 0 if rule == "l1" else np.sum((z - x) ** 2)
+                if rank < best:
+                    best, closest = rank, z
+            now, ahead = z, z + k / (k + 3) * (z - now)
+        tried.append(found)
+        weight, low, high = weight_again(weight, low, high, found)
+    return images, closest, tried
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("cw5x200-l2", ""), ("ead5x200-l1", "l1"), ("ead5x200-l1", "en")]
+)
+def test_carlini_wagner_and_ead_take_the_very_steps_of_their_rules(name, rule, problem, getkey):
+    model, images, labels = problem
+    ruled = {"rule": rule} if rule else {}
+    attack = shorter(name, steps=6, init_weight=0.005, **ruled)
+    again, turns = ead_again if rule else carlini_wagner_again, set()
+    for x, y in zip(images, labels, strict=True):
+        wide, key = np.asarray(x, np.float64), getkey()
+        seen, closest, tried = again(model, wide, y, 5, 6, 0.05, 0.005, **ruled)
+        same(asked(attack, model, x, y, key), seen)
+        same(_run(attack, model, jnp.asarray(x), jnp.asarray(y, jnp.int32), key, {}), closest)
+        turns |= {*itertools.pairwise(tried)}
+    # The weight was raised until it sufficed, lowered until it did not, and raised again.
+    assert {(False, True), (True, False), (True, True)} <= turns
+
+
+def jsma_again(model, x, y, target, pairs, theta):
+    """The images on the way to one class, by a loop over all pairs of pixels."""
+    z, domain, images = x, set(range(x.size)), []
+    for _ in range(pairs):
+        images.append(z)
+        logits, slopes = linear(model, z)
+        toward, rest = slopes[target], slopes.sum(axis=0) - slopes[target]
+        sign = np.sign(toward)
+        domain -= {p for p in domain if z[p] == (1 if sign[p] > 0 else 0)}
+        if np.argmax(logits) != y:
+            continue
+        lift, fall = sign * toward, -sign * rest
+        sums = {
+            (p, q): (lift[p] + lift[q], fall[p] + fall[q]) for p in domain for q in domain - {p}
+        }
+        salient = {pair: up * down for pair, (up, down) in sums.items() if up > 0 and down > 0}
+        salient = salient or {pair: up + down for pair, (up, down) in sums.items()}
+        pair = list(max(salient, key=salient.get))
+        z = z.copy()
+        z[pair] = np.clip(z[pair] + theta * sign[pair], 0, 1)
+        domain -= {*pair}
+    return images, z
+
+
+@pytest.mark.parametrize("theta", [1.0, 0.5])
+def test_jsma_takes_the_very_steps_of_its_rules(theta, problem, getkey):
+    model, images, labels = problem
+    attack = shorter("jsma-l0", theta=theta)
+    towards = eqx.filter_jit(lambda x, y, t: attack._towards(Watched(model), x, y, t))
+    for x, y in zip(images, labels, strict=True):
+        wide, at, ends = np.asarray(x, np.float64), jnp.asarray(y, jnp.int32), []
+        order = np.argsort(-linear(model, x)[0])
+        for target in order[order != y]:
+            seen, end = jsma_again(model, wide, y, target, 3, theta)
+            _seen.clear()
+            same(towards(jnp.asarray(x), at, jnp.asarray(target, jnp.int32)), end)
+            jax.effects_barrier()
+            same(np.array(_seen), seen)
+            ends.append(end)
+        wrong = [z for z in ends if np.argmax(linear(model, z)[0]) != y]
+        fewest = min(wrong or ends[:1], key=lambda z: np.sum(z != wide))
+        same(eqx.filter_jit(attack)(model, jnp.asarray(x), at, key=getkey()), fewest)
