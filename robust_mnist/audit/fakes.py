@@ -58,38 +58,32 @@ class ScaledLogits(AbstractFake):
         return self.factor * self.model(x)
 
 
-class KilledGradient(AbstractFake):
-    """The gradient ends at the input: an attack that follows it stays where it starts.
+class BentGradient(AbstractFake):
+    """The answers are the network's, and the gradient is multiplied on its way to some pixels.
+
+    At 0 an attack that follows it stays where it starts; below 0 the gradient is finite, of a
+    plausible size, and points the other way.
 
     Attributes:
         model: The network inside.
+        factor: What the gradient is multiplied by, 1 for none.
+        share: Share of the pixels at which it is, spread evenly, in (0, 1].
     """
 
     model: AbstractClassifier
+    factor: float
+    share: float = 1.0
 
     @property
     def about(self) -> str:
-        return "the input has no gradient"
+        where = "" if self.share == 1 else f" at {self.share:.0%} of the pixels"
+        what = {0.0: "the input has no gradient", -1.0: "the gradient points the other way"}
+        return what.get(self.factor, f"the gradient times {self.factor:g}") + where
 
     def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
-        return self.model(jax.lax.stop_gradient(x))
-
-
-class ReversedGradient(AbstractFake):
-    """The gradient is finite, of the right size, and points the other way.
-
-    Attributes:
-        model: The network inside.
-    """
-
-    model: AbstractClassifier
-
-    @property
-    def about(self) -> str:
-        return "the gradient points the other way"
-
-    def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
-        return self.model(2 * jax.lax.stop_gradient(x) - x)
+        bent = (0.618 * jnp.arange(x.size, dtype=x.dtype)) % 1 < self.share
+        still = jax.lax.stop_gradient(x)
+        return self.model(still + jnp.where(bent, self.factor, 1.0) * (x - still))
 
 
 class ShatteredGradient(AbstractFake):
@@ -130,17 +124,21 @@ class QuantisedInput(AbstractFake):
     Attributes:
         model: The network inside.
         levels: Grey levels that are left, at least 2.
+        shift: Added before rounding, in units of a level, between -0.5 and 0.5: with 2 levels, a
+            pixel is white from 0.5 - `shift` on.
     """
 
     model: AbstractClassifier
     levels: int
+    shift: float = 0.0
 
     @property
     def about(self) -> str:
-        return f"the input is rounded to {self.levels} grey levels"
+        shift = "" if self.shift == 0 else f", shifted by {self.shift:g} of one"
+        return f"the input is rounded to {self.levels} grey levels{shift}"
 
     def __call__(self, x: Float[Array, " pixels"]) -> Float[Array, " classes"]:
-        return self.model(jnp.round(x * (self.levels - 1)) / (self.levels - 1))
+        return self.model(jnp.round(x * (self.levels - 1) + self.shift) / (self.levels - 1))
 
 
 class KWinners(AbstractFake):
@@ -242,8 +240,8 @@ FAKES: dict[str, Planted] = {
     # cross-entropy underflows as well on networks that nobody has scaled. At a learning rate of
     # 0.03 it did on 8 % of the images, where G1 would have failed a sound network.
     "logits-x1000": Planted(lambda m: ScaledLogits(m, 1000.0), {"G1-input-gradients": "look"}),
-    "gradient-killed": Planted(KilledGradient, {"G1-input-gradients": "fail"}),
-    "gradient-reversed": Planted(ReversedGradient, {"G20-planted": "fail"}),
+    "gradient-killed": Planted(lambda m: BentGradient(m, 0.0), {"G1-input-gradients": "fail"}),
+    "gradient-reversed": Planted(lambda m: BentGradient(m, -1.0), {"G20-planted": "fail"}),
     "gradient-shattered": Planted(
         lambda m: ShatteredGradient(m, height=0.005, waves=400.0), {"G20-planted": "fail"}
     ),

@@ -24,7 +24,7 @@ def optimality(evidence: Evidence) -> Finding | None:
         serious = {name: own for name, own in methods.items() if not _baseline(name)}
         if len(serious) > 1 and norm in evidence.radii:
             upper = evidence.radii[norm].upper
-            best[norm] = {name: _optimality(own, upper) for name, own in serious.items()}
+            best[norm] = {name: nearness(own, upper) for name, own in serious.items()}
     if not best:
         return None
     norm = min(best, key=lambda norm: max(best[norm].values()))
@@ -45,7 +45,13 @@ def _baseline(name: str) -> bool:
     return one_step or isinstance(attack, Noise)
 
 
-def _optimality(own: Float[np.ndarray, " images"], best: Float[np.ndarray, " images"]) -> float:
+def nearness(own: Float[np.ndarray, " images"], best: Float[np.ndarray, " images"]) -> float:
+    """How near one attack's sizes come to the smallest known, 1 where they are the same.
+
+    Args:
+        own: Sizes that the attack found; infinite where it failed, NaN where it did not run.
+        best: The smallest that any attack found, 0 where the clean image is wrong.
+    """
     ran = ~np.isnan(own)
     best, own = best[ran], np.maximum(own[ran], best[ran])
     reached = best[np.isfinite(best)]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from robust_mnist import audit
-from robust_mnist.audit import Verdict
+from robust_mnist.audit import Evidence, Verdict
 from robust_mnist.audit._gather import of_run
 from robust_mnist.audit.fakes import CONTRADICTION, FAKES
 from robust_mnist.config import SweepSettings
@@ -144,20 +144,33 @@ def selftest(model: AbstractClassifier, part: Part, *, console: Console) -> Outc
     )
 
 
+def attacked(model: AbstractClassifier, part: Part, sweep: SweepSettings) -> Evidence:
+    """What a run would leave behind that attacks this network.
+
+    Args:
+        model: Any network: no certifier knows one in disguise, so no activation is named.
+        part: Images to attack.
+        sweep: How.
+
+    Raises:
+        Contradiction: Two answers of the sweep exclude each other.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = RunFolder(Path(place))
+        folder.update({"settings": {"seed": 0, "seeds": 1}})
+        words = {"dataset": "", "model": "", "objective": "", "accelerator": ""}
+        task = Task(folder=folder, part=part, plan=plan(sweep, ""), attack_seed=0, about=words)
+        sweep_run(task, {0: model}, Console(quiet=True))
+        return of_run(folder, {0: model}, part)
+
+
 def _trial(
     name: str, about: str, model: AbstractClassifier, part: Part, told: Callable[[str], None]
 ) -> Trial:
     told("sweep")
-    with tempfile.TemporaryDirectory() as place:
-        folder = RunFolder(Path(place))
-        folder.update({"settings": {"seed": 0, "seeds": 1}})
-        words = {"dataset": "", "model": name, "objective": "", "accelerator": ""}
-        # No certifier knows a network in disguise, so no activation is named.
-        task = Task(folder=folder, part=part, plan=plan(SWEEP, ""), attack_seed=0, about=words)
-        try:
-            sweep_run(task, {0: model}, Console(quiet=True))
-        except Contradiction as found:
-            return Trial(name, about, None, [], str(found))
-        evidence = of_run(folder, {0: model}, part)
+    try:
+        evidence = attacked(model, part, SWEEP)
+    except Contradiction as found:
+        return Trial(name, about, None, [], str(found))
     seems = float(evidence.radii["linf"].attacked_accuracy([SEEMS])[0])
     return Trial(name, about, seems, audit.audit(evidence, told))
