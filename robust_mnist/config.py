@@ -572,6 +572,26 @@ class Report:
 
 
 @dataclasses.dataclass(frozen=True)
+class Merge:
+    """Make one run of several of the same networks, attacked or certified in different places."""
+
+    runs: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="FOLDER ...", help_behavior_hint=""),
+    ]
+    """Folders of finished runs; settings and randomness are those of the first."""
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
+    """Folder of the new run."""
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        _require_names(self)
+        _require(
+            len(self.runs) > 1 and "" not in self.runs, "merge needs at least two runs", self.runs
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Audit:
     """Check again whether the results of a run can be trusted; exit code 1 if a check fails."""
 
@@ -721,6 +741,7 @@ COMMANDS: dict[str, type] = {
     "close": Close,
     "verify": Verify,
     "smooth": Smooth,
+    "merge": Merge,
     "report": Report,
     "audit": Audit,
     "selftest": Selftest,

@@ -17,6 +17,7 @@ _HANDLERS = {
     config.Close: ("certify", "close"),
     config.Verify: ("verify", "verify"),
     config.Smooth: ("smooth", "smooth"),
+    config.Merge: ("pages", "merge"),
     config.Report: ("pages", "report"),
     config.Audit: ("trust", "audit"),
     config.Selftest: ("trust", "selftest"),

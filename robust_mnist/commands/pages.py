@@ -1,9 +1,9 @@
-"""The page of one run, or of several side by side."""
+"""The page of one run, or of several side by side; and one run made of several."""
 
 import shlex
 from pathlib import Path
 
-from robust_mnist import config, report as reports
+from robust_mnist import config, records, report as reports
 from robust_mnist.commands._result import Result
 from robust_mnist.console import Console
 from robust_mnist.errors import InputError
@@ -33,6 +33,22 @@ def report(command: config.Report) -> Result:
         overwrite=command.overwrite,
         console=Console(quiet=command.output.quiet),
     )
+
+
+def merge(command: config.Merge) -> Result:
+    """Unite the bounds of several runs of the same networks; no JAX takes part."""
+    out = RunFolder(Path(command.out))
+    if out.path.exists():
+        raise InputError(f"{out.path} exists, and merge replaces nothing; choose another --out")
+    records.merge(
+        [RunFolder(Path(name)) for name in command.runs],
+        out,
+        shlex.join(["robust-mnist", "merge", *command.runs, "--out", command.out]),
+    )
+    told = out.load(panels=False)
+    lines = [reports.text_table(told), ""] if told.radii else []
+    lines.append(f"next: {shlex.join(['robust-mnist', 'audit', '--run', command.out])}")
+    return Result("\n".join([*lines, f"run: {out.path}"]), {"run": str(out.path)})
 
 
 def fresh(folder: RunFolder) -> bool:

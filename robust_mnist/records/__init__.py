@@ -8,6 +8,7 @@ from robust_mnist.records._folder import (
     RunFolder as RunFolder,
     attack_seed as attack_seed,
 )
+from robust_mnist.records._merge import merge as merge
 from robust_mnist.records._radii import Contradiction as Contradiction, Radii as Radii
 from robust_mnist.records._rows import (
     COLUMNS as COLUMNS,

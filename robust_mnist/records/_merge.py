@@ -1,0 +1,164 @@
+"""Runs of the same networks on the same images, evaluated in several places, as one run."""
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robust_mnist import statistics
+from robust_mnist.errors import InputError
+from robust_mnist.records._folder import Records, RunFolder
+from robust_mnist.records._rows import KEY
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# What was looked at, or drawn, is of the parts; each is made anew of the whole.
+_OF_PARTS = (
+    "audit", "unchecked", "looked", "lab_panel", "reported", "figures", "swept", "sweep",
+)  # fmt: skip
+
+
+def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
+    """Write one run that knows what all of them know.
+
+    Of each image the largest lower and the smallest upper bound count, the latter with its wrong
+    image; of each method alone the best on every image. Where two runs tell of the same thing and
+    no bound decides, as with the time a cell took, the first run does.
+
+    Args:
+        runs: At least two, of the same networks and images.
+        out: Where nothing stands yet.
+        command: What made it, for `run.json`.
+
+    Raises:
+        InputError: They are of other networks or images, or one of them is not finished.
+        Contradiction: What one proved another has broken; nothing is written.
+    """
+    for run in runs:
+        run.check_whole()
+        if run.unfinished():
+            raise InputError(
+                f"{run.path} holds an unfinished sweep; robust-mnist report {run.path} says how it "
+                "goes on, and it can be merged when it is done"
+            )
+    first, *others = runs
+    for other in others:
+        _check_alike(first, other)
+    loaded = [run.load(panels=False) for run in runs]
+    radii, witnesses = loaded[0].radii, first.arrays("witnesses")
+    for run, records in zip(others, loaded[1:], strict=True):
+        radii, witnesses = _joined(
+            dataclasses.replace(loaded[0], radii=radii), witnesses, records, run.arrays("witnesses")
+        )
+    info = _info([records.info for records in loaded], command)
+    for seed in loaded[0].seeds:
+        (out.path / "model").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(first.model(seed), out.model(seed))
+    shutil.copyfile(first.path / "history.csv", out.path / "history.csv")
+    if radii:
+        out.write_arrays("radii", radii)
+        out.write_arrays("witnesses", witnesses)
+        info["swept"] = hashlib.sha256((out.path / "radii.npz").read_bytes()).hexdigest()
+    out.write_table("rows.csv", _rows([run.rows() for run in runs], radii, loaded[0].seeds))
+    out.update(info)  # last: without it nobody takes a folder for a run
+
+
+def _check_alike(first: RunFolder, other: RunFolder) -> None:
+    one, two = first.info(), other.info()
+    seen = lambda info: [
+        info["data"].get(name) for name in ("sha256", "test_sha256", "train", "valid", "test")
+    ]
+    networks = lambda run: [
+        hashlib.sha256(run.model(seed).read_bytes()).hexdigest()
+        for seed in run.load(panels=False).seeds
+    ]
+    for what, same in (
+        ("networks", lambda: networks(first) == networks(other)),
+        ("images", lambda: seen(one) == seen(two)),
+    ):
+        if not same():
+            raise InputError(
+                f"runs merge where they are of the same networks and images: {other.path} and "
+                f"{first.path} have other {what}; compare them with robust-mnist report"
+            )
+
+
+def _joined(
+    held: Records,
+    wrong: Mapping[str, np.ndarray],
+    new: Records,
+    wrong_too: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Radii and wrong images of both."""
+    radii, witnesses = new.radii | held.radii, {**wrong_too, **wrong}
+    for name in held.radii.keys() & new.radii.keys():
+        if name.count("/") == 2:  # of one method; NaN where it did not run
+            best = np.fmin if name.startswith("upper/") else np.fmax
+            radii[name] = best(held.radii[name], new.radii[name])
+    for norm in {*held.norms} & {*new.norms}:
+        parts, images = [], []
+        name = f"witness/{norm}"
+        stacked = len(held.seeds) > 1
+        both = zip(held.radii_of(norm), new.radii_of(norm), strict=True)
+        for at, (mine, theirs) in enumerate(both):
+            one = mine.merge(theirs)
+            ours = (one.upper == mine.upper) & (one.method == mine.method)
+            ours &= one.reached == mine.reached
+            parts.append(one.arrays())
+            pair = [found[name][at] if stacked else found[name] for found in (wrong, wrong_too)]
+            images.append(np.where(ours[:, None], *pair))
+        stack = lambda arrays, stacked=stacked: np.stack(arrays) if stacked else arrays[0]
+        radii |= {key: stack([part[key] for part in parts]) for key in parts[0]}
+        witnesses[name] = stack(images)
+    return radii, witnesses
+
+
+def _rows(
+    tables: Sequence["pd.DataFrame"], radii: Mapping[str, np.ndarray], seeds: Sequence[int]
+) -> "pd.DataFrame":
+    """The rows of all, each counted anew where it counts radii."""
+    import pandas as pd
+
+    rows = pd.concat(tables, ignore_index=True)
+    key = rows[list(KEY)].astype({"eps": float, "step": float}).astype(str)
+    rows = rows[~key.duplicated()].sort_values(list(KEY), kind="stable").reset_index(drop=True)
+    for at, row in rows.iterrows():
+        end = {"worst": "upper", "attacked": "upper", "certified": "lower"}.get(row.kind)
+        if end is None:
+            continue
+        name = f"{end}/{row.norm}" if row.method == "all" else f"{end}/{row.norm}/{row.method}"
+        if name not in radii:
+            continue
+        sizes = np.atleast_2d(radii[name])[seeds.index(row.seed)]
+        sizes = sizes[~np.isnan(sizes)]
+        right = sizes > row.eps if end == "upper" else sizes >= row.eps
+        rows.loc[at, ["images", "correct"]] = len(right), int(np.sum(right))
+    rows["accuracy"] = rows.correct / rows.images
+    rows["low"], rows["high"] = statistics.wilson(rows.correct.to_numpy(), rows.images.to_numpy())
+    return rows
+
+
+def _info(infos: Sequence[Mapping[str, Any]], command: str) -> dict[str, Any]:
+    """`run.json` of all: that of the first, with the work and the commands of the others."""
+    first = infos[0]
+    info = {name: value for name, value in first.items() if name not in _OF_PARTS}
+    cells: dict[str, dict[str, float]] = {}
+    stages: dict[str, list[str]] = {}
+    for one in infos:
+        for name, totals in one.get("cells", {}).items():
+            held = cells.get(name, dict.fromkeys(totals, 0.0))
+            # What one of them did not count is no total.
+            cells[name] = {key: held[key] + totals[key] for key in held if key in totals}
+        for seed, done in one.get("stages", {}).items():
+            stages[seed] = list(dict.fromkeys([*stages.get(seed, []), *done]))
+    closed = [entry for one in infos for entry in one.get("closed", [])]
+    commands = dict.fromkeys([*(str(one.get("command", "")) for one in infos), command])
+    info |= {"command": " && ".join(filter(None, commands))}
+    found = {"cells": cells, "stages": stages, "closed": closed}
+    return info | {name: value for name, value in found.items() if value}

@@ -1,0 +1,134 @@
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from test_sweep import LINF, QUIET, networks, part, same_results, task  # noqa: F401 fixtures
+
+from robust_mnist.config import TrainSettings
+from robust_mnist.errors import InputError
+from robust_mnist.records import Contradiction, RunFolder, merge
+from robust_mnist.records._rows import HISTORY
+from robust_mnist.sweep import sweep_run
+
+
+IMAGES = {
+    "sha256": "of all",
+    "test_sha256": "of the test images",
+    "train": 1,
+    "valid": 1,
+    "test": 24,
+}
+
+
+def trained(folder, seeds=1):
+    """What a run has beside its results."""
+    settings = dataclasses.asdict(TrainSettings(seeds=seeds))
+    folder.update({"settings": settings, "environment": {}, "data": IMAGES, "training": {}})
+    (folder.path / "history.csv").write_text(",".join(HISTORY) + "\n")
+    for seed in range(seeds):
+        folder.model(seed).parent.mkdir(exist_ok=True)
+        folder.model(seed).write_bytes(b"weights")
+    return folder
+
+
+def swept(tmp_path, part, networks, name, **settings):  # noqa: F811
+    job = task(tmp_path, part, name, **settings)
+    sweep_run(job, networks, QUIET)
+    return trained(job.folder, len(networks))
+
+
+def test_merged_runs_are_what_one_sweep_of_everything_is(tmp_path, networks, part):  # noqa: F811
+    whole = swept(tmp_path, part, networks, "whole", **LINF)
+    parts = [
+        swept(tmp_path, part, networks, "a", **LINF | {"methods": ("fgsm-linf",)}),
+        swept(tmp_path, part, networks, "b", **LINF | {"methods": ("pgd40-linf", "ibp-linf")}),
+    ]
+    for name, runs in (("ab", parts), ("ba", parts[::-1]), ("aba", [*parts, parts[0]])):
+        out = RunFolder(tmp_path / name)
+        merge(runs, out, f"merge {name}")
+        same_results(whole, out)
+        out.check_whole()
+    cells = RunFolder(tmp_path / "ab").info()["cells"]
+    assert {method: totals["cells"] for method, totals in cells.items()} == {
+        method: totals["cells"] for method, totals in whole.info()["cells"].items()
+    }
+
+
+@pytest.fixture
+def pair(tmp_path, networks, part):  # noqa: F811
+    """A run and its copy, which a test changes before the two are merged."""
+    few = LINF | {"methods": ("fgsm-linf", "ibp-linf")}
+    first = swept(tmp_path, part, {0: networks[0]}, "first", **few)
+    shutil.copytree(first.path, tmp_path / "second")
+    return first, RunFolder(tmp_path / "second")
+
+
+def test_every_method_keeps_its_best_and_rows_count_anew(pair, tmp_path):
+    first, second = pair
+    mine, theirs = first.arrays("radii"), second.arrays("radii")
+    own = "upper/linf/fgsm-linf"
+    mine[own][:2], theirs[own][1:3] = np.nan, np.nan  # as of images that it did not run on
+    theirs[own][3] = 0.001
+    proven = np.where(theirs["upper/linf"] > 0.02, 0.02, theirs["lower/linf"])
+    theirs["lower/linf"] = theirs["lower/linf/ibp-linf"] = proven
+    first.write_arrays("radii", mine)
+    second.write_arrays("radii", theirs)
+    out = RunFolder(tmp_path / "out")
+    merge(pair, out, "merge")
+    arrays, rows = out.arrays("radii"), out.rows()
+    assert np.array_equal(np.isnan(arrays[own]), np.arange(24) == 1)
+    assert arrays[own][3] == 0.001
+    assert np.array_equal(arrays["lower/linf"], np.maximum(mine["lower/linf"], proven))
+    for row in rows[rows.kind == "attacked"].itertuples():
+        assert (row.images, row.correct) == (23, np.sum(arrays[own] > row.eps))
+    certified = rows[(rows.kind == "certified") & np.isfinite(rows.eps)].set_index(
+        ["method", "eps"]
+    )
+    for (_, eps), correct in certified.correct.items():
+        assert correct == np.sum(arrays["lower/linf"] >= eps)
+    assert certified.correct["all", 0.02] == np.sum(proven >= 0.02) > 0
+
+
+def test_what_excludes_each_other_stops_and_nothing_is_written(pair, tmp_path):
+    _, second = pair
+    radii = second.arrays("radii")
+    broken = np.flatnonzero(np.isfinite(radii["upper/linf"]) & (radii["upper/linf"] > 0))[0]
+    radii["lower/linf"][broken] = radii["upper/linf"][broken]
+    radii["upper/linf"][broken] = np.inf
+    second.write_arrays("radii", radii)
+    with pytest.raises(Contradiction, match=f"image {broken} in linf"):
+        merge(pair, RunFolder(tmp_path / "out"), "merge")
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_finished_runs_of_the_same_networks_and_images_are_merged(pair, tmp_path):
+    _, second = pair
+
+    def refused(match):
+        with pytest.raises(InputError, match=match):
+            merge(pair, RunFolder(tmp_path / "out"), "merge")
+        assert not (tmp_path / "out").exists()
+
+    second.show({"done": 1}, second.rows(), {})
+    refused("second holds an unfinished sweep; robust-mnist report")
+    second.forget_cells()
+    second.update({"data": {"test_sha256": "of others"}})
+    refused("second and .*first have other images; compare them")
+    second.update({"data": IMAGES})
+    second.model(0).write_bytes(b"other weights")
+    refused("second and .*first have other networks; compare them")
+
+
+@pytest.mark.usefixtures("pair")
+def test_the_command_replaces_nothing_and_tells_what_comes_next(run, tmp_path):
+    words = ["merge", "first", "second", "--out", "out"]
+    code, out, err = run(*words)
+    assert (code, err) == (0, ""), err
+    assert "worst case" in out
+    assert out.endswith("next: robust-mnist audit --run out\nrun: out\n")
+    assert RunFolder(tmp_path / "out").info()["command"].endswith("robust-mnist " + " ".join(words))
+    code, _, err = run(*words)
+    assert (code, err) == (
+        2, "robust-mnist: out exists, and merge replaces nothing; choose another --out\n",
+    )  # fmt: skip
