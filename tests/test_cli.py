@@ -1006,6 +1006,30 @@ def test_a_report_is_drawn_anew_after_more_was_swept_and_only_then(run, finished
     assert "0.07" in page.read_text()
 
 
+def test_a_network_of_no_finite_logits_is_refused_before_it_is_attacked(
+    run, small_npz, monkeypatch
+):
+    import equinox as eqx
+    import jax.numpy as jnp
+
+    from robust_mnist import sweep
+    from robust_mnist.checkpoint import load_model, save_model
+
+    monkeypatch.setattr(sweep, "sweep_run", lambda *_: pytest.fail("it was swept"))
+    about = {"model": "mlp", "sizes": [784, 8, 10], "activation": "tanh"}
+    assert run("train", "--data", small_npz, *TINY, "--out", "r", "--quiet")[0] == 0
+    path = pathlib.Path("r") / "model" / "seed-0.safetensors"
+    spoilt = eqx.tree_at(lambda m: m.layers[-1].bias, load_model(path), replace_fn=jnp.log)
+    save_model(path, spoilt, about)
+    for words in (["sweep", "--run", "r"], ["run", "--run", "r"]):
+        code, _, err = run(*words, "--quiet")
+        assert code == 2
+        assert err.startswith(
+            "robust-mnist: r/model/seed-0.safetensors must give finite logits, got NaN"
+        )
+        assert err.count("\n") == 1
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_report_of_a_stopped_sweep_says_so_and_how_to_go_on(run, finished, tmp_path, monkeypatch):
     import shutil

@@ -281,7 +281,13 @@ class Job:
     # --- sweeping -----------------------------------------------------------------------------
 
     def sweep(self, settings: SweepSettings, models: dict[int, AbstractClassifier]) -> None:
-        """Run the missing cells, then what the report shows of single images, then the audit."""
+        """Run the missing cells, then what the report shows of single images, then the audit.
+
+        Raises:
+            InputError: A network gives no finite logits, which minutes of attacks would not mend.
+        """
+        for seed, model in models.items():
+            sweeping.check_model(model, self.split.test, name=str(self.folder.model(seed)))
         task = sweeping.Task(
             folder=self.folder,
             part=self.split.test,

@@ -17,19 +17,20 @@ IMAGES = 16
 ROUNDING = 1e-5
 
 
-def check_model(model: AbstractClassifier, part: Part) -> None:
+def check_model(model: AbstractClassifier, part: Part, *, name: str = "the model") -> None:
     """Refuse a model that does not give finite logits for the images.
 
     Args:
         model: Called on single images of `part`.
         part: Images as stored and their labels; the first 16 are looked at, and 16 random ones.
+        name: What messages call it.
 
     Raises:
         InputError: The model cannot be called on such an image, gives no vector with a number for
             each class, gives NaN or infinity on a clean image, or gives probabilities.
     """
     size, classes = part.images.shape[1], int(np.max(part.labels)) + 1
-    rule = f"the model must map an image of {size} pixels to at least {classes} logits"
+    rule = f"{name} must map an image of {size} pixels to at least {classes} logits"
     try:
         out = jax.eval_shape(model, jax.ShapeDtypeStruct((size,), jnp.float32))
     except (TypeError, ValueError) as error:
@@ -52,13 +53,13 @@ def check_model(model: AbstractClassifier, part: Part) -> None:
     if not (finite := np.isfinite(values[: len(clean)]).all(axis=1)).all():
         image = part.ids[:IMAGES][~finite][0]
         raise InputError(
-            f"the model must give finite logits, got NaN or infinity on the clean image {image}; "
+            f"{name} must give finite logits, got NaN or infinity on the clean image {image}; "
             "mend its weights or train it anew"
         )
     inside = values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING
     if inside and np.abs(values.sum(axis=1) - 1).max() <= ROUNDING:
         raise InputError(
-            "the model must give logits, got outputs in [0, 1] that add up to 1, as probabilities "
+            f"{name} must give logits, got outputs in [0, 1] that add up to 1, as probabilities "
             "do; give what goes into the softmax, or the logarithm of what comes out of it"
         )
 
