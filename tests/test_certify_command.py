@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from test_cli import complaint
 
-from robust_mnist.certify import CERTIFIERS
+from robust_mnist.certify import CERTIFIERS, exact_margin
 from robust_mnist.checkpoint import load_model, read_npz
+from robust_mnist.data.pixels import to_float
 from robust_mnist.models import ACTIVATIONS
 from robust_mnist.records import RunFolder
 from robust_mnist.sweep import certify_batch
@@ -132,6 +133,30 @@ def test_what_certify_leaves_open_is_listed(run, foreign, small_npz, monkeypatch
     assert out.endswith(f"\nand {len(left) - 1} more, which --json lists\n")
 
 
+def test_integer_programs_tell_the_margins_of_open_images(run, foreign, small_npz, tmp_path):  # noqa: ARG001
+    from robust_mnist import load
+
+    words = ["certify", "--model", "net.npz", "--data", small_npz, "--activation", "relu"]
+    words += ["--methods", "ibp-linf", "--eps", "0.1", "--quiet"]
+    (found,) = json.loads(run(*words, "--json")[1])
+    assert found["exact"] == []
+    code, out, err = run(*words, "--exact", "2", "--json")
+    assert (code, err) == (0, "")
+    (asked,) = json.loads(out)
+    assert {name: asked[name] for name in ("open", "open_images")} == {
+        name: found[name] for name in ("open", "open_images")
+    }
+    assert [one["image"] for one in asked["exact"]] == [
+        one["image"] for one in found["open_images"][:2]
+    ]
+    model, data = read_npz(tmp_path / "net.npz", "relu"), load(str(small_npz))
+    for one in asked["exact"]:
+        x, y = to_float(data.test_images[one["image"]][None])[0], data.test_labels[one["image"]]
+        assert one["margin"] == pytest.approx(exact_margin(model, x, int(y), eps=0.1), abs=1e-5)
+    out = run(*words, "--exact", "1")[1]
+    assert f"exact: image {asked['exact'][0]['image']}, whose least margin is " in out
+
+
 @pytest.mark.parametrize(
     ("change", "words", "said"),
     [
@@ -145,6 +170,15 @@ def test_what_certify_leaves_open_is_listed(run, foreign, small_npz, monkeypatch
         ({}, ["--methods", "crown-l2"], "crown-l2 acts in l2, but norm is linf"),
         ({}, ["--methods", "crwn-linf"], "unknown method 'crwn-linf': closest are crown-linf, "),
         ({}, ["--eps", "0"], "--eps must be finite and above 0, got 0"),
+        ({}, ["--exact", "-1"], "--exact must be at least 0, got -1"),
+        ({}, ["--exact", "1"], "exact margins are known for relu, got tanh; use CROWN"),
+        ({}, ["--exact", "1", "--norm", "l2"], "--exact acts in linf, got l2; leave it out"),
+        (
+            {"layers.0.weight": np.zeros((257, 784)), "layers.0.bias": np.zeros(257)}
+            | {"layers.1.weight": np.zeros((10, 257))},
+            ["--exact", "1", "--activation", "relu"],
+            "networks with up to 256 hidden neurons, got 257; use robust-mnist close",
+        ),
         ({}, ["--run", "there"], "either --run or --model, got --run there and --model net.npz"),
         ({"layers.1.bias": np.full(10, np.nan)}, [], "net.npz must hold finite weights.*; train"),
         ({"layers.1.bias": np.zeros(9)}, [], "net.npz: shapes must be.*; transpose"),

@@ -14,6 +14,7 @@ from robust_mnist.certify.lipschitz import (
     LocalLipschitz as LocalLipschitz,
     rounding as rounding,
 )
+from robust_mnist.certify.milp import check_small as check_small, exact_margin as exact_margin
 from robust_mnist.certify.quadratic import (
     Quadratic as Quadratic,
     QuadraticSearch as QuadraticSearch,

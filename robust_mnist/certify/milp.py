@@ -12,6 +12,10 @@ from robust_mnist.models import MLP
 from robust_mnist.threat import Linf
 
 
+# Hidden neurons of the largest network whose programs are ever solved in minutes.
+MOST = 256
+
+
 def exact_margin(
     model: MLP, x: Float[np.ndarray, " pixels"], y: int, *, eps: float, seconds: float = 60.0
 ) -> float:
@@ -33,11 +37,10 @@ def exact_margin(
         seconds: Time for each other class.
 
     Raises:
-        InputError: The network has another activation.
+        InputError: The network has another activation, or too many neurons.
         TimeoutError: A program was not solved in time.
     """
-    if model.activation != "relu":
-        raise InputError(f"exact margins are known for relu, got {model.activation}; use CROWN")
+    check_small(model)
     program = _Program(model, np.asarray(x, np.float64), eps)
     last = model.layers[-1]
     weight, bias = np.asarray(last.weight, np.float64), np.asarray(last.bias, np.float64)
@@ -46,6 +49,25 @@ def exact_margin(
         for other in range(len(bias))
         if other != y
     )
+
+
+def check_small(model: MLP) -> None:
+    """Refuse a network whose exact margins are out of reach.
+
+    Args:
+        model: The network.
+
+    Raises:
+        InputError: It has another activation than ReLU, or too many neurons.
+    """
+    if model.activation != "relu":
+        raise InputError(f"exact margins are known for relu, got {model.activation}; use CROWN")
+    neurons = sum(layer.bias.size for layer in model.layers[:-1])
+    if neurons > MOST:
+        raise InputError(
+            f"exact margins are known of networks with up to {MOST} hidden neurons, got {neurons}; "
+            "use robust-mnist close"
+        )
 
 
 class _Program:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from robust_mnist import checkpoint, config, data, sweep as sweeping
-from robust_mnist.certify import CERTIFIERS, CURVES, SEARCHES
+from robust_mnist.certify import CERTIFIERS, CURVES, SEARCHES, check_small, exact_margin
 from robust_mnist.commands._opening import check_flags, placed, settings_on
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
@@ -18,6 +18,7 @@ from robust_mnist.commands.pipeline import Job
 from robust_mnist.config import CERTIFY
 from robust_mnist.console import Console
 from robust_mnist.data import Part
+from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
 from robust_mnist.models import MLP, AbstractClassifier
 from robust_mnist.records import Exact, RunFolder, attack_seed
@@ -58,6 +59,7 @@ def _of_file(command: config.Certify, budget: Budget | None) -> Result:
     methods = _methods(command, command.activation)
     if budget is not None:
         _check_search(model)
+    _check_exact(command, model)
     dataset = data.load(command.data, quiet=command.output.quiet)
     ids = np.arange(len(dataset.test_labels))
     part = Part(dataset.test_images, dataset.test_labels, ids)
@@ -78,7 +80,7 @@ def _of_file(command: config.Certify, budget: Budget | None) -> Result:
     finally:
         if keep is not None:
             keep.write(bounds)
-    return _told(command, {0: (told, bounds)})
+    return _told(command, {0: (told, bounds)}, {0: _exact(command, model, part, bounds)})
 
 
 class Keep:
@@ -157,6 +159,7 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
         models[seed] = check_network(network, str(folder.model(seed)), job.split.test)
         if budget is not None:
             _check_search(models[seed])
+        _check_exact(command, models[seed])
     plan = Plan({command.norm: ()}, (), {command.norm: (0.0, command.eps)})
     task = sweeping.Task(folder, job.split.test, plan, draws, job.about)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
@@ -173,7 +176,11 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
             say(one, f"seed {seed}: " if len(models) > 1 else "")
     if budget is not None:
         folder.update({"closed": [*folder.info().get("closed", []), *_closed(command, found)]})
-    return _told(command, found)
+    exact = {
+        seed: _exact(command, models[seed], job.split.test, bounds)
+        for seed, (_, bounds) in found.items()
+    }
+    return _told(command, found, exact)
 
 
 def _closed(
@@ -224,6 +231,32 @@ def _open(command: config.Certify, bounds: Bounds) -> list[dict[str, Any]]:
         }
         for at in order
     ]  # fmt: skip
+
+
+def _exact(command: config.Certify, model: MLP, part: Part, bounds: Bounds) -> list[dict[str, Any]]:
+    """The least margins of those open images that are nearest to being certified."""
+    chosen = [one["image"] for one in _open(command, bounds)[: command.exact]]
+    found: list[dict[str, Any]] = []
+    if not chosen:
+        return found
+    console = Console(quiet=command.output.quiet)
+    with console.progress("exact", len(chosen), even=False) as update:
+        for at in chosen:
+            image, margin = to_float(part.images[at : at + 1])[0], None
+            with contextlib.suppress(TimeoutError):
+                margin = exact_margin(model, image, int(part.labels[at]), eps=command.eps)
+            found.append({"image": at, "margin": margin})
+            update(len(found), f"image {at}")
+    return found
+
+
+def _check_exact(command: config.Certify, model: MLP) -> None:
+    """Refuse what integer programs cannot tell, before anything else is tried."""
+    if not command.exact:
+        return
+    if command.norm != "linf":
+        raise InputError(f"--exact acts in linf, got {command.norm}; leave it out")
+    check_small(model)
 
 
 def _check_search(model: MLP) -> None:
@@ -285,7 +318,11 @@ def _line(tried: Tried) -> str:
     )
 
 
-def _told(command: config.Certify, found: dict[int, tuple[list[Tried], Bounds]]) -> Result:
+def _told(
+    command: config.Certify,
+    found: dict[int, tuple[list[Tried], Bounds]],
+    exact: dict[int, list[dict[str, Any]]],
+) -> Result:
     facts: list[dict[str, Any]] = []
     lines: list[str] = []
     for seed, (tried, bounds) in found.items():
@@ -316,11 +353,19 @@ def _told(command: config.Certify, found: dict[int, tuple[list[Tried], Bounds]])
         ]  # fmt: skip
         if len(left) > _LISTED:
             lines.append(f"and {len(left) - _LISTED} more, which --json lists")
+        lines += [
+            f"exact: image {one['image']}, whose least margin "
+            + ("was not found in time" if one["margin"] is None else f"is {one['margin']:.6g}")
+            for one in exact[seed]
+        ]
         methods = [
             {name: value for name, value in one._asdict().items() if name != "per_image"}
             for one in tried
         ]
         facts.append(
-            counts | {"methods": methods, "open_images": left, "per_image": _per_image(tried)}
-        )
+            counts | {
+                "methods": methods, "open_images": left, "per_image": _per_image(tried),
+                "exact": exact[seed],
+            }
+        )  # fmt: skip
     return Result("\n".join(lines), facts)
