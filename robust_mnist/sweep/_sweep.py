@@ -99,7 +99,9 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
         console.note(f"{task.folder.path} has lost its results in {norm}: they are made again")
     done, shown = 0, -np.inf
     try:
-        with console.progress("sweep", missing) as update:
+        # A stage takes as long as many cells, and nobody knows how many.
+        even = not any(network.stages for network in networks)
+        with console.progress("sweep", missing, even=even) as update:
             for finished, text in _in_turn(networks):
                 done += finished
                 update(done, text)
