@@ -22,6 +22,7 @@ from robust_mnist.attacks import (
     CrossEntropy,
     DeepFool,
     Margin,
+    Restarts,
     Square,
     TargetedDLR,
     Within,
@@ -135,6 +136,13 @@ def test_bim_and_mifgsm_have_their_published_settings():
     assert (momentum.ball.name, momentum.steps, momentum.decay) == ("linf", 10, 1.0)
     assert isinstance(bim.loss, CrossEntropy)
     assert isinstance(momentum.loss, CrossEntropy)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_ten_restarts_are_of_the_published_pgd(norm):
+    attack = ATTACKS[f"pgd10x40-{norm}"]
+    assert isinstance(attack, Restarts)
+    assert (attack.restarts, attack.attack) == (10, ATTACKS[f"pgd40-{norm}"])
 
 
 def test_jsma_flips_whole_pixels_up_to_a_tenth_of_them():

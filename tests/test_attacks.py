@@ -57,7 +57,7 @@ SEARCHES = BALL_ATTACKS | {
 # What has more steps than another entry that is otherwise the same, or takes seconds for an image.
 LONG = (
     "boundary", "hopskipjump", "square5000", "fab10-", "fab30", "linear-region100-l2",
-    "apgd100-dlr-l2", "apgd100-targeted-l1", "pgd20-targeted-l2",
+    "apgd100-dlr-l2", "apgd100-targeted-l1", "pgd20-targeted-l2", "pgd10x40",
     "apgd100-targeted4-l2",
 )  # fmt: skip
 
@@ -450,6 +450,7 @@ AIMLESS += ("apgd100-ce-l1", "apgd100-targeted-l1")
 EXCESS = {
     "ddn100-l2": 5e-4,
     "pgd40-l2": 5e-3,
+    "pgd10x40-l2": 5e-3,
     "pgd40-l1": 3e-2,
     "pgd20-targeted-l2": 5e-2,
     "apgd100-ce-l2": 1e-2,

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from problems import Affine, grey_images, network, predicted
 
-from robust_mnist.attacks import ATTACKS, GradientStep
+from robust_mnist.attacks import ATTACKS, FMN, PGD, GradientStep, Transfer
 from robust_mnist.config import DEFAULT_NORMS, METHODS, PRESETS, SweepSettings
 from robust_mnist.console import Console
 from robust_mnist.data import Part
@@ -30,6 +30,7 @@ from robust_mnist.sweep import (
     sweep_run,
 )
 from robust_mnist.sweep._sweep import COUNTS
+from robust_mnist.threat import L2, Linf
 
 
 ABOUT = {"dataset": "toy", "model": "mlp", "objective": "none", "accelerator": "cpu"}
@@ -388,6 +389,29 @@ def test_radii_in_memory_bracket_the_truth_of_an_affine_classifier(getkey):
     assert np.all(found.upper[broken] > exact[broken])
     # The witness is shortened to just beyond the boundary, so the grid of eps hardly shows.
     assert np.median(found.upper[broken] / exact[broken]) < 1.1
+
+
+def test_an_attack_of_ones_own_is_run_under_a_name_of_ones_own(networks, part, getkey):
+    model, sibling = networks.values()
+    few, key = PGD(Linf(), steps=5, rel_step_size=0.3), getkey()
+    found = lambda methods: radii(
+        model, part, norm="linf", methods=methods, eps=[0.02, 0.05], key=key
+    )
+    own = found(
+        {"few": few, "borrowed": Transfer(few, (sibling,)), "closest": FMN(Linf(), steps=5)}
+    )
+    assert {"few", "closest"} <= {*own.method} <= {"few", "borrowed", "closest", "clean", ""}
+    assert np.max(own.upper[np.isfinite(own.upper)]) > 0.05  # the last one is given no radius
+    named = found({"fgsm-linf": ATTACKS["fgsm-linf"]})
+    assert np.array_equal(named.upper, found("fgsm-linf").upper)
+    for methods, match in (
+        ({"fgsm-linf": few}, "fgsm-linf means something else in the registry; choose"),
+        ({"ibp-linf": few}, "ibp-linf means something else"),
+        ({"mine": PGD(L2())}, "mine acts in l2, but norm is linf"),
+        ({"mine": GradientStep()}, "mine has no ball"),
+    ):
+        with pytest.raises(InputError, match=match):
+            found(methods)
 
 
 # --- plans --------------------------------------------------------------------------------------

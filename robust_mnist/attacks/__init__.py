@@ -79,6 +79,8 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         "pgd40-l2": PGD(L2(), steps=40, rel_step_size=0.1),
         "pgd40-ce-linf": PGD(Linf(), steps=40, rel_step_size=0.1, loss=CrossEntropy()),
         "pgd40-l1": PGD(L1(), steps=40, rel_step_size=0.1),
+        "pgd10x40-linf": Restarts(PGD(Linf(), steps=40, rel_step_size=0.1), restarts=10),
+        "pgd10x40-l2": Restarts(PGD(L2(), steps=40, rel_step_size=0.1), restarts=10),
         "pgd20-targeted-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=9),
         "pgd20-targeted-l2": Targeted(PGD(L2(), steps=20, rel_step_size=0.1), targets=9),
         "pgd20-targeted4-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=4),

@@ -1,7 +1,7 @@
 """What is known of one network in one norm, growing cell by cell."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int64, PRNGKeyArray
 
-from robust_mnist.attacks import ATTACKS, AbstractMinimalAttack
+from robust_mnist.attacks import ATTACKS, AbstractAttack, AbstractMinimalAttack
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.config import EPS, check_range
 from robust_mnist.data import Part
@@ -122,6 +122,7 @@ def run_cell(
     largest: float = 0.0,
     gap: float = 0.0,
     chunk: int = 1000,
+    attack: AbstractAttack | None = None,
 ) -> Cell:
     """One method at one radius over all images, or an attack over some of them.
 
@@ -129,13 +130,14 @@ def run_cell(
         model: Classifier under attack.
         part: Images as stored, labels and indices.
         bounds: What is known so far; witnesses are kept only where they are closer.
-        method: Name of an attack with a norm, or of a certifier.
+        method: Name of an attack with a norm, or of a certifier; it decides the random draws.
         eps: Radius, at least 0, of each image or of all; infinite for what runs once.
         key: Randomness of the sweep.
         at: Places of the images to attack; all by default.
         largest: Radius up to which a certifier is asked; the end of the norm's grid at least.
         gap: How closely a certifier's radius is searched for; 0 for 2^-10 of that.
         chunk: Images per compiled call.
+        attack: What the name stands for, where it is none of the registry.
 
     Returns:
         `proven` for a certifier: a radius, or -inf. `size`, `own`, `reached`, `broken`, `improved`,
@@ -149,7 +151,7 @@ def run_cell(
             largest=largest, gap=gap or largest / 1024,
         )  # fmt: skip
         return {"proven": proven}
-    attack = ATTACKS[method]
+    attack = ATTACKS[method] if attack is None else attack
     if not isinstance(attack, Search):
         raise TypeError(f"{method} has no ball and no place in a sweep over eps")
     at = np.arange(len(part.labels)) if at is None else at
@@ -195,7 +197,7 @@ def radii(
     part: Part,
     *,
     norm: str,
-    methods: Sequence[str] | str,
+    methods: Sequence[str] | str | Mapping[str, AbstractAttack],
     eps: Sequence[float] | float,
     key: PRNGKeyArray,
 ) -> Radii:
@@ -205,7 +207,8 @@ def radii(
         model: The classifier.
         part: Images as stored, their labels and indices.
         norm: `linf` or `l2`.
-        methods: Names of attacks and certifiers of that norm, or one name.
+        methods: Names of attacks and certifiers of that norm, or one name; or attacks by names that
+            are not in the registry, such as `Restarts`, `EOT` and `Transfer` make them.
         eps: Radii to try, in units of pixel intensity, or one radius; minimal attacks and
             certifiers find each image's own.
         key: Randomness of the attacks.
@@ -215,12 +218,13 @@ def radii(
             model does not give finite logits.
         Contradiction: A certificate and an attack exclude each other.
     """
-    methods = [methods] if isinstance(methods, str) else list(methods)
+    own = dict(methods) if isinstance(methods, Mapping) else {}
+    names = [methods] if isinstance(methods, str) else list(methods)
     sizes = [float(size) for size in np.atleast_1d(np.asarray(eps, dtype=np.float64))]
     if norm not in BALLS:
         raise unknown("norm", norm, BALLS)
-    for method in methods:
-        check_method(method, norm, getattr(model, "activation", ""))
+    for method in names:
+        check_method(method, norm, getattr(model, "activation", ""), own.get(method))
     for size in sizes:
         if not (np.isfinite(size) and size >= 0):
             raise InputError(f"eps must be finite and at least 0, got {size:g}")
@@ -229,9 +233,12 @@ def radii(
         raise InputError(f"key must be a key of JAX such as jax.random.key(0), got {key!r}")
     check_model(model, part)
     bounds = Bounds.clean(model, part, norm)
-    for method in methods:
-        for radius in [np.inf] if runs_once(method) else sizes:
-            cell = run_cell(model, part, bounds, method, radius, key, largest=max(sizes))
+    for method in names:
+        attack = own.get(method)
+        for radius in [np.inf] if runs_once(method, attack) else sizes:
+            cell = run_cell(
+                model, part, bounds, method, radius, key, largest=max(sizes), attack=attack
+            )
             bounds.merge(method, cell)
     return bounds.radii
 
@@ -242,9 +249,10 @@ def _scattered(values: np.ndarray, at: np.ndarray, count: int, missing: Any) -> 
     return everywhere
 
 
-def runs_once(method: str) -> bool:
-    """Whether a method finds a radius of each image by itself, and so is given none."""
-    return method in CERTIFIERS or isinstance(ATTACKS.get(method), AbstractMinimalAttack)
+def runs_once(method: str, attack: AbstractAttack | None = None) -> bool:
+    """Whether a method, or an attack by a name of its own, finds radii itself and is given none."""
+    attack = ATTACKS.get(method) if attack is None else attack
+    return method in CERTIFIERS or isinstance(attack, AbstractMinimalAttack)
 
 
 def _is_key(key: object) -> bool:

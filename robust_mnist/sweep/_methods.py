@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from robust_mnist.attacks import ATTACKS, AbstractStepAttack, LinearRegion
+from robust_mnist.attacks import ATTACKS, AbstractAttack, AbstractStepAttack, LinearRegion
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.config import (
     CONTROL_IMAGES,
@@ -53,29 +53,38 @@ def norm_of(method: str) -> str | None:
     return attack.ball.name if isinstance(attack, Search) else None
 
 
-def check_method(method: str, norm: str, activation: str) -> None:
+def check_method(
+    method: str, norm: str, activation: str, attack: AbstractAttack | None = None
+) -> None:
     """Refuse a method that cannot bound radii in a norm.
 
     Args:
         method: Name of a method.
         norm: Norm of the radii.
         activation: Hidden activation of the network.
+        attack: What the name stands for, where it is none of the registry.
 
     Raises:
-        InputError: No such method, one of another norm or of none, or a certifier that does not
-            apply.
+        InputError: No such method, one of another norm or of none, a certifier that does not apply,
+            or a name of the registry for something else.
     """
-    its = norm_of(method)
+    if attack is not None and (method in CERTIFIERS or ATTACKS.get(method, attack) is not attack):
+        raise InputError(f"{method} means something else in the registry; choose another name")
+    if attack is None:
+        its = norm_of(method)
+    else:
+        its = attack.ball.name if isinstance(attack, Search) else None
     if its is None:
         raise InputError(f"{method} has no ball and bounds no radius; it runs in a sweep of a run")
     if its != norm:
         raise InputError(f"{method} acts in {its}, but norm is {norm}; give norm={its!r}")
-    _check_activation(method, activation)
+    _check_activation(method, activation, attack)
 
 
-def _check_activation(method: str, activation: str) -> None:
-    if not applies(method, activation):
-        names = ", ".join(sorted(_activations(method) or ()))
+def _check_activation(method: str, activation: str, attack: AbstractAttack | None = None) -> None:
+    known = _activations(method, attack)
+    if known is not None and activation not in known:
+        names = ", ".join(sorted(known))
         raise InputError(
             f"{method} knows the activations {names}, got {activation or 'none'}; leave it out"
         )
@@ -93,11 +102,11 @@ def _control(preset: Preset, norm: str) -> tuple[str, ...]:
     return (*certifiers, *preset.control[norm])
 
 
-def _activations(method: str) -> frozenset[str] | None:
+def _activations(method: str, attack: AbstractAttack | None = None) -> frozenset[str] | None:
     """The activations a method is bound to; None for most."""
     if method in CERTIFIERS:
         return CERTIFIERS[method].activations
-    attack = ATTACKS[method]
+    attack = ATTACKS[method] if attack is None else attack
     return attack.activations if isinstance(attack, LinearRegion) else None
 
 
