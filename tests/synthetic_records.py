@@ -285,6 +285,7 @@ def make(
     }
     panels |= {
         "universal/eps": np.asarray(0.1),
+        "universal/norm": np.asarray("linf"),
         "universal/perturbations": rng.choice([-0.1, 0.1], (11, 784)).astype(np.float32),
         "universal/fooled": np.append(rng.uniform(size=10), np.nan),
         "universal/images": np.append(np.bincount(labels, minlength=10), images),

@@ -883,6 +883,7 @@ def test_a_preset_leaves_universal_perturbations_that_later_sweeps_keep(run, fin
         assert code == 0, err
         panels = folder.load().panels
         assert panels["universal/perturbations"].shape == (11, 784)
+        assert float(panels["universal/eps"]) == 0.1  # four fifths up the default grid
         assert np.isfinite(panels["universal/fooled"][-1])
 
 

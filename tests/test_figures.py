@@ -266,6 +266,9 @@ def test_universal_perturbations_stand_under_their_shares_and_above_those_of_pai
     numbers = matrix.collections[0].get_array().reshape(10, 10)
     np.testing.assert_allclose(numbers[2, 7], 100 * panels["universal/flow"][2, 7])
     assert "Linf eps 0.1" in texts(drawn["universal"])
+    in_l2 = {"universal/norm": np.asarray("l2"), "universal/eps": np.asarray(2.0)}
+    other = dataclasses.replace(records, panels=panels | in_l2)
+    assert "L2 eps 2" in texts(FIGURES["universal"](other))
 
 
 def test_the_lab_attack_says_so_when_no_step_fools_the_network(several):

@@ -38,6 +38,7 @@ from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Row, RunFolder, table
+from robust_mnist.threat import BALLS
 
 
 if TYPE_CHECKING:
@@ -317,8 +318,13 @@ class Job:
         for norm, radii in evidence.radii.items():
             panels |= sweeping.gallery_panel(radii, evidence.witnesses[norm], self.split)
         panels |= sweeping.probe_panels(model, test, records, evidence.witnesses)
-        if records.info.get("stages"):  # the run of a preset
-            panels |= sweeping.universal_panel(model, self.split)
+        if stages := records.info.get("stages"):  # the run of a preset
+            # In the norm that was the first to be attacked where bounds were open.
+            norm = next(iter(stages.values()))[0].partition("/")[0]
+            ran = (records.rows.norm == norm) & (records.rows.kind == "worst")
+            if grid := sorted({float(eps) for eps in records.rows.eps[ran] if eps > 0}):
+                eps = sweeping.universal_eps(grid)
+                panels |= sweeping.universal_panel(model, self.split, eps=eps, ball=BALLS[norm])
         self.folder.write_arrays("panels", panels)
         found, swept = trust.check(evidence, self.console), self.folder.info().get("swept")
         # A page that stands shows what was looked at before.

@@ -40,10 +40,11 @@ def draw(records: Records) -> Figure | None:
     below = figure.add_gridspec(1, 1, left=0.2, right=0.8, bottom=0.06, top=split - 0.04)
     _matrix(figure.add_subplot(below[0, 0]), panels["flow"])
     eps, count = float(panels["eps"]), int(panels["images"][-1])
+    norm = _style.NORMS[str(panels.get("norm", "linf"))]  # earlier versions knew no other
     what = f"{count:,} {_style.dataset(records)} test images that are right without"
     _style.heading(
         figure,
-        f"One perturbation for many images, Linf eps {eps:g}",
+        f"One perturbation for many images, {norm} eps {eps:g}",
         _style.counted(records, f"{what} · seed {records.seeds[0]}"),
     )
     return figure

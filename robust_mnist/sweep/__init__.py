@@ -54,4 +54,7 @@ from robust_mnist.sweep._schedule import (
 from robust_mnist.sweep._smooth import smooth as smooth
 from robust_mnist.sweep._steps import smallest_step as smallest_step, step_sweep as step_sweep
 from robust_mnist.sweep._sweep import Task as Task, sweep_run as sweep_run
-from robust_mnist.sweep._universal import universal_panel as universal_panel
+from robust_mnist.sweep._universal import (
+    universal_eps as universal_eps,
+    universal_panel as universal_panel,
+)

@@ -1,5 +1,7 @@
 """Universal perturbations: one change for many images, found on some and tried on others."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,18 +13,28 @@ from robust_mnist.data import Part, Split
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.sweep._panels import Panels
-from robust_mnist.threat import Linf
+from robust_mnist.threat import AbstractBall, Linf
 
 
 CLASSES = 10
 # Training images of each class that a perturbation is found on, and the steps that find it.
 IMAGES, STEPS, REL_STEP_SIZE = 80, 30, 0.1
-EPS = 0.1
 _ANY = -1
+_LINF = Linf()
 
 
-def universal_panel(model: AbstractClassifier, split: Split, *, eps: float = EPS) -> Panels:
-    """Perturbations in Linf of each class, of all, and from each class to each other.
+def universal_eps(radii: Sequence[float]) -> float:
+    """Of the radii of a sweep, in increasing order, the one four fifths up: 0.1 by default in Linf.
+
+    One change for many images has to be larger than most images need by themselves.
+    """
+    return radii[round(0.8 * (len(radii) - 1))]
+
+
+def universal_panel(
+    model: AbstractClassifier, split: Split, *, eps: float, ball: AbstractBall = _LINF
+) -> Panels:
+    """Perturbations of each class, of all, and from each class to each other.
 
     They are found on training images and tried on the test images that are right without them.
 
@@ -33,22 +45,24 @@ def universal_panel(model: AbstractClassifier, split: Split, *, eps: float = EPS
     Args:
         model: Classifier under attack.
         split: Where the training and the test images come from.
-        eps: Largest change of any pixel.
+        eps: Largest size of a perturbation, above 0.
+        ball: Norm of that size.
 
     Returns:
-        `universal/eps`; `perturbations` of the ten classes and, last, of all; `fooled`, the share
-        of test images each of them makes wrong, among the `images` it was tried on; and `flow`, the
-        share of each class that the perturbation towards each other class takes there. A share is
-        NaN where there was no image to find it on or to try it on.
+        `universal/eps` and `norm`; `perturbations` of the ten classes and, last, of all; `fooled`,
+        the share of test images each of them makes wrong, among the `images` it was tried on; and
+        `flow`, the share of each class that the perturbation towards each other class takes there.
+        A share is NaN where there was no image to find it on or to try it on.
     """
     images, labels, there = _sample(split.train)
-    own, everyone, towards = _find(model, images, labels, jnp.asarray(eps, jnp.float32))
+    own, everyone, towards = _find(model, images, labels, jnp.asarray(eps, jnp.float32), ball)
     right, changed, overall, flown = _try(model, split.test, own, everyone, towards)
     truth = split.test.labels
     of_class = [right & (truth == label) & there[label] for label in range(CLASSES)]
     sets = [*of_class, right & there.any()]
     return {
         "universal/eps": np.asarray(eps),
+        "universal/norm": np.asarray(ball.name),
         "universal/perturbations": np.concatenate([np.asarray(own), np.asarray(everyone)[None]]),
         "universal/fooled": np.array(
             [_share(changed != truth, of) for of in of_class] + [_share(overall != truth, sets[-1])]
@@ -88,9 +102,10 @@ def _find(
     images: Float[Array, "classes images pixels"],
     labels: Int[Array, "classes images"],
     eps: Float[Array, ""],
+    ball: AbstractBall,
 ) -> tuple[Float[Array, "classes pixels"], Float[Array, " pixels"], Array]:
     """The perturbation of each class, of all, and of each class towards each."""
-    one = lambda x, y, target: _perturb(model, x, y, target, eps)
+    one = lambda x, y, target: _perturb(model, x, y, target, eps, ball)
     each = lambda target: jax.vmap(lambda x, y: one(x, y, target))(images, labels)
     whatever = jnp.asarray(_ANY, labels.dtype)
     everyone = one(images.reshape(-1, images.shape[-1]), labels.ravel(), whatever)
@@ -103,6 +118,7 @@ def _perturb(
     labels: Int[Array, " images"],
     target: Int[Array, ""],
     eps: Float[Array, ""],
+    ball: AbstractBall,
 ) -> Float[Array, " pixels"]:
     """The perturbation that is seen to succeed on most of the images."""
 
@@ -121,8 +137,8 @@ def _perturb(
         (_, share), gradient = jax.value_and_grad(value, has_aux=True)(delta)
         better = share >= highest  # of equals the later, which has more in hand
         best, highest = jnp.where(better, delta, best), jnp.where(better, share, highest)
-        moved = delta + REL_STEP_SIZE * eps * Linf().steepest(gradient)
-        return (Linf().project(moved, eps), best, highest), None
+        moved = delta + REL_STEP_SIZE * eps * ball.steepest(gradient)
+        return (ball.project(moved, eps), best, highest), None
 
     none = jnp.zeros(images.shape[1], images.dtype)
     # One step more than are taken, which only scores the last.
