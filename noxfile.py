@@ -187,6 +187,18 @@ def peers_attacks(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.peers_attacks", *args)
 
 
+@nox.session(name="audit-rates", reuse_venv=True, default=False)
+def audit_rates(session: nox.Session) -> None:
+    """Measure how often the trust checks accuse sound networks and notice fakes, into reports/data.
+
+    `-- --quick` takes a few minutes. `-- --seed N` gives other networks and fakes: choose limits on
+    one seed and publish those of another.
+    """
+    extra, args = split_extra(session.posargs)
+    session.install("-e", f".{extra}")
+    session.run("python", "-m", "benchmarks.audit_rates", *args)
+
+
 @nox.session(default=False)
 def oracles(session: nox.Session) -> None:
     """Run what `tests` leaves out: further cases, exact answers and, at hand, published networks.

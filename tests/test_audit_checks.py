@@ -2,6 +2,8 @@
 loud on a network, an attack or a run that has the defect it is there for."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -356,6 +358,27 @@ def test_one_image_in_a_small_sample_is_no_alarm():
     draws = np.random.default_rng(0).binomial(1000, 0.05, 20_000)
     alarms = np.mean([exceeds(int(count), 1000, 0.05) for count in draws[:2000]])
     assert alarms < 0.02
+
+
+@pytest.mark.parametrize(
+    ("count", "chance", "verdict"),
+    [(0, False, "ok"), (1, True, "ok"), (1, False, "look"), (6, False, "look"), (7, False, "fail"),
+     (7, True, "look"), (12, True, "fail")],
+)  # fmt: skip
+def test_a_limit_allows_for_chance_where_it_says_so_and_there_alone(count, chance, verdict):
+    from robust_mnist.audit._evidence import counted
+
+    found = counted("t", count, 60, look=0.002, fail=0.1, meaning="m", chance=chance)
+    assert found.verdict == verdict
+    assert ("chance allowed for" in found.threshold) == chance
+
+
+@pytest.mark.parametrize("name", ["G14-transfer", "G22-optimality", "G24-seeds"])
+def test_limits_of_checks_that_few_runs_have_are_those_whose_rates_were_measured(sound, name):
+    path = Path(__file__).parent.parent / "reports" / "data" / "audit-rates.json"
+    rates = json.loads(path.read_text(encoding="utf-8"))["rates"]
+    measured = {row["check"]: row["ours"] for row in rates}
+    assert CHECKS[name](sound).threshold == measured[name]
 
 
 def test_a_run_without_radii_is_not_attacked_again(affine, part, exact):

@@ -1,8 +1,10 @@
 """Trust checks: can the numbers of a run be believed?
 
 To add one, write `audit/<name>.py` with a function from `Evidence` to a `Finding`, and name it in
-`CHECKS`. Its docstring says what it means and what to do. G21, that the checks notice networks
-which are made to deceive, says nothing of a single run: `selftest` answers it.
+`CHECKS`. Its docstring says what it means and what to do; where its limit is not the usual one,
+also how often it accuses sound networks and notices fakes, as `nox -s audit-rates` finds. G21, that
+the checks notice networks which are made to deceive, says nothing of a single run: `selftest`
+answers it.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -14,6 +14,10 @@ def batch_split(evidence: Evidence) -> Finding | None:
     Draws belong to an image, not to its place in a batch, so that flags agree but for rounding,
     which a long search can enlarge. More than that is randomness that no key controls, or images
     that influence each other; such a result cannot be repeated.
+
+    The usual limit: no image (after AutoAttack and Foolbox). Measured: false alarms on 0 of 8 sound
+    networks, 1 of 58 variants of fakes noticed, by the usual limit 0 and 1;
+    reports/data/audit-rates.md.
     """
     probe = evidence.probe
     if probe is None:
@@ -27,6 +31,6 @@ def batch_split(evidence: Evidence) -> Finding | None:
     differ = clear & ((first <= 0) != (again <= 0))
     return counted(
         "answers do not depend on order and batch",
-        int(differ.sum()), probe.count, look=0.005, fail=0.05,
+        int(differ.sum()), probe.count, look=0.0, fail=0.05, chance=False,
         meaning=f"{differ.sum()} of {probe.where} were decided otherwise in other batches.",
     )  # fmt: skip

@@ -14,6 +14,9 @@ def black_box(evidence: Evidence) -> Finding | None:
     gradient points nowhere: it is masked, by rounding, saturation or noise in the network. Attack
     such a network without gradients, or through a smooth stand-in.
 
+    The usual limit: 0.2 % (AutoAttack's flags). Measured: false alarms on 1 of 8 sound networks, 39
+    of 58 variants of fakes noticed, by the usual limit 2 and 42; reports/data/audit-rates.md.
+
     Reference:
         Carlini et al., "On evaluating adversarial robustness", 2019; the limit of 0.2 % is that of
         AutoAttack's own check.

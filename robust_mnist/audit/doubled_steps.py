@@ -9,6 +9,10 @@ def doubled_steps(evidence: Evidence) -> Finding | None:
     An attack that goes on finding is not at its end, and the curve would fall with a larger budget.
     Add an attack with more steps, or run a larger preset.
 
+    The usual limit: 0.2 % (after Carlini et al. 2019). Measured: false alarms on 0 of 8 sound
+    networks, 0 of 58 variants of fakes noticed, by the usual limit 0 and 1;
+    reports/data/audit-rates.md.
+
     Reference:
         Carlini et al., "On evaluating adversarial robustness", 2019.
     """

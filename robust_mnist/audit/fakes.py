@@ -252,5 +252,7 @@ FAKES: dict[str, Planted] = {
     "softmax-cold": Planted(lambda m: SoftmaxOutput(m, 1e-3), {"G19-logits": "fail"}),
     # Which of the two it is lies with the draws: one that nothing contradicts reaches the checks.
     "noise": Planted(lambda m: NoisyOutput(m, 1.0), {CONTRADICTION: "fail", "G19-logits": "fail"}),
-    "noise-faint": Planted(lambda m: NoisyOutput(m, 0.01), {"G19-logits": "fail"}),
+    "noise-faint": Planted(
+        lambda m: NoisyOutput(m, 0.01), {CONTRADICTION: "fail", "G19-logits": "fail"}
+    ),
 }

@@ -29,9 +29,9 @@ def grey_guessing(evidence: Evidence) -> Finding | None:
         title="a large eps leaves guessing",
         verdict="fail" if accuracy > guessing else "look" if anywhere else "ok",
         number=accuracy,
-        threshold=f"fail above {guessing:.3g}, the commonest class; look if any stands in the box",
+        threshold="fail above the share of the commonest class; look if any stands in the box",
         meaning=(
-            f"Accuracy of {probe.count} images under PGD at eps = {half:g}; {anywhere} of them "
-            "stood where every image was allowed."
+            f"Accuracy of {probe.count} images under PGD at eps = {half:g}, of which the commonest "
+            f"class has {guessing:.1%}; {anywhere} stood where every image was allowed."
         ),
     )

@@ -18,16 +18,19 @@ def input_gradients(evidence: Evidence) -> Finding:
 
     Without a gradient an attack cannot move and reports robustness that is not there. The margin,
     which the search ascends, must have one everywhere. Cross-entropy, which the one-step attacks
-    and the lab ascend, underflows on confident networks: the worst case is safe from that, but a
-    person should look before believing the curve of such an attack.
+    and the lab ascend, underflows on confident networks: the worst case is safe from that, and only
+    a person should look before believing the curve of such an attack.
+
+    The usual limit: any, fail above 1 %, each loss (after AutoAttack). Measured: false alarms on 0
+    of 8 sound networks, 31 of 58 variants of fakes noticed, by the usual limit 0 and 31;
+    reports/data/audit-rates.md.
     """
     margin, cross_entropy = (_dead_share(evidence, loss) for loss in (Margin(), CrossEntropy()))
-    look = margin > 0 or cross_entropy > 0.01
     return Finding(
         title="losses have an input gradient",
-        verdict="fail" if margin > 0.01 else "look" if look else "ok",
+        verdict="fail" if margin > 0.01 else "look" if max(margin, cross_entropy) > 0 else "ok",
         number=max(margin, cross_entropy),
-        threshold="look above 0 (cross-entropy: 0.01), fail above 0.01 (margin alone)",
+        threshold="look above 0, fail above 0.01 (margin alone)",
         meaning=(
             f"Zero or non-finite gradients: {margin:.2%} of images for the margin, "
             f"{cross_entropy:.2%} for cross-entropy; an attack on a loss without gradients only "

@@ -10,8 +10,12 @@ def iterative_beats_single(evidence: Evidence) -> Finding | None:
     """Images by which one-step attacks lead over the iterative ones, at the eps where it is most.
 
     If one step succeeds where many fail, the iterative search is badly tuned or the gradient
-    misleads it; try more steps, restarts or another loss. One image that lies on the boundary
-    proves nothing, so the limit is a share that chance could not give.
+    misleads it; try more steps, restarts or another loss. One image in a thousand that lies on the
+    boundary proves nothing, so the limit is a share.
+
+    The usual limit: no image (after Carlini et al. 2019). Measured: false alarms on 0 of 8 sound
+    networks, 3 of 58 variants of fakes noticed, by the usual limit 0 and 3;
+    reports/data/audit-rates.md.
     """
     leads = [lead for norm in evidence.own for lead in _leads(evidence, norm)]
     if not leads:
@@ -19,7 +23,7 @@ def iterative_beats_single(evidence: Evidence) -> Finding | None:
     count, images, where = max(leads, key=lambda lead: lead[0] / lead[1])
     return counted(
         "iterative attacks break at least what one step breaks",
-        count, images, look=0.002, fail=0.01,
+        count, images, look=0.002, fail=0.01, chance=False,
         meaning=f"Largest lead of the one-step attacks over the others: {count} images{where}.",
     )  # fmt: skip
 

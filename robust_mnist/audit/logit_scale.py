@@ -26,6 +26,10 @@ def logit_scale(evidence: Evidence) -> Finding | None:
     Scaling changes no decision and so no radius. An attack that gains by it, and finds what the run
     has not, was blind at the network's own scale: cross-entropy underflows on confident networks.
     Attack the margin instead. The factor is a power of two, which is exact in floating point.
+
+    The usual limit: within 0.5 points (after Carlini and Wagner 2017). Measured: false alarms on 0
+    of 8 sound networks, 1 of 58 variants of fakes noticed, by the usual limit 0 and 1;
+    reports/data/audit-rates.md.
     """
     probe = evidence.probe
     if probe is None:
@@ -38,7 +42,7 @@ def logit_scale(evidence: Evidence) -> Finding | None:
     gain = (flags[1] | flags[2]) & ~flags[0] & ~probe.known
     return counted(
         "the scale of the logits hides nothing",
-        int(gain.sum()), probe.count, look=0.005, fail=0.05,
+        int(gain.sum()), probe.count, look=0.005, fail=0.05, chance=False,
         meaning=f"{name} broke {gain.sum()} more of {probe.where} with the logits scaled.",
     )  # fmt: skip
 

@@ -16,6 +16,10 @@ def noise(evidence: Evidence) -> Finding | None:
     gradients. Each image gets 300 points of every kind of noise in the registry, not 10,000 as is
     recommended: what chance finds grows with the logarithm of their number.
 
+    The usual limit: no image of 10,000 draws each (after Carlini et al. 2019). Measured: false
+    alarms on 0 of 8 sound networks, 38 of 58 variants of fakes noticed, by the usual limit 0 and
+    38; reports/data/audit-rates.md.
+
     Reference:
         Carlini et al., "On evaluating adversarial robustness", 2019.
     """
@@ -31,6 +35,6 @@ def noise(evidence: Evidence) -> Finding | None:
     new = np.any(tries, axis=0) & ~probe.known
     return counted(
         "random noise breaks nothing new",
-        int(new.sum()), probe.count, look=0.002, fail=0.01,
+        int(new.sum()), probe.count, look=0.0, fail=0.01, chance=False,
         meaning=f"Noise broke {new.sum()} of {probe.where} that the run has not broken.",
     )  # fmt: skip

@@ -15,13 +15,17 @@ def optimality(evidence: Evidence) -> Finding | None:
     the others miss, and one more would find more. One-step attacks and noise do not take part.
     Needs two others in a norm. A weak attack beside strong ones does no harm and is only named.
 
+    The usual limit: every attack at 0.9 or more (Cinà et al. 2024). Measured: false alarms on 0 of
+    8 sound networks, 14 of 58 variants of fakes noticed, by the usual limit 5 and 47;
+    reports/data/audit-rates.md.
+
     Reference:
         Cinà et al., "AttackBench: evaluating gradient-based attacks for adversarial examples",
         2024, whose limit of 0.9 for a weak attack this is.
     """
     best: dict[str, dict[str, float]] = {}
     for norm, methods in evidence.own.items():
-        serious = {name: own for name, own in methods.items() if not _baseline(name)}
+        serious = {name: own for name, own in methods.items() if not baseline(name)}
         if len(serious) > 1 and norm in evidence.radii:
             upper = evidence.radii[norm].upper
             best[norm] = {name: nearness(own, upper) for name, own in serious.items()}
@@ -39,7 +43,8 @@ def optimality(evidence: Evidence) -> Finding | None:
     )
 
 
-def _baseline(name: str) -> bool:
+def baseline(name: str) -> bool:
+    """Whether an attack is of one step or noise, which nobody expects to come near."""
     attack = ATTACKS.get(name)
     one_step = isinstance(attack, AbstractBallAttack) and attack.one_step
     return one_step or isinstance(attack, Noise)

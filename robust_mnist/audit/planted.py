@@ -46,6 +46,10 @@ def planted(evidence: Evidence) -> Finding | None:
     find a wrong image here would not find one on the network either: its gradient is masked or its
     steps are wrong.
 
+    The usual limit: 5 % missed (Zimmermann et al. 2022). Measured: false alarms on 0 of 8 sound
+    networks, 40 of 58 variants of fakes noticed, by the usual limit 0 and 40;
+    reports/data/audit-rates.md.
+
     Reference:
         After Zimmermann et al., "Increasing confidence in adversarial robustness evaluations",
         NeurIPS 2022, who fit the plane to a random point; the share of 95 % is theirs.
@@ -63,7 +67,7 @@ def planted(evidence: Evidence) -> Finding | None:
         return None
     return counted(
         "PGD finds adversarial images that were planted",
-        missed, count, look=0.05, fail=0.2,
+        missed, count, look=0.05, fail=0.2, chance=False,
         meaning=f"{missed} of {count} were missed, in {probe.ball.title} at eps = {probe.eps:g}.",
     )  # fmt: skip
 

@@ -18,6 +18,10 @@ def precision(evidence: Evidence) -> Finding | None:
     Images are judged in float64, which certificates speak of, while a network is used in float32.
     A few lie on the boundary itself; many say that logits are so large, or so alike, that float32
     cannot order them: then the network answers at random, and differently on every device.
+
+    The usual limit: no image (nobody's, the obvious one). Measured: false alarms on 0 of 8 sound
+    networks, 4 of 58 variants of fakes noticed, by the usual limit 0 and 4;
+    reports/data/audit-rates.md.
     """
     if not evidence.radii:
         return None
@@ -32,7 +36,7 @@ def precision(evidence: Evidence) -> Finding | None:
         seen += int(np.sum(found))
     return counted(
         "float32 decides like float64",
-        differ, seen, look=0.001, fail=0.01,
+        differ, seen, look=0.001, fail=0.01, chance=False,
         meaning=f"{differ} of {seen} clean and stored wrong images are decided otherwise.",
     )  # fmt: skip
 

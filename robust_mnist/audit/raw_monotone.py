@@ -16,6 +16,10 @@ def raw_monotone(evidence: Evidence) -> Finding | None:
     break settles all larger radii; here every radius is attacked afresh. Many say that the attack
     is too weak for its radius, or that the network's surface is broken up.
 
+    The usual limit: no image, fail above 0.5 % (after Carlini et al. 2019). Measured: false alarms
+    on 0 of 8 sound networks, 13 of 58 variants of fakes noticed, by the usual limit 0 and 13;
+    reports/data/audit-rates.md.
+
     Reference:
         Carlini et al., "On evaluating adversarial robustness", 2019.
     """
@@ -30,7 +34,7 @@ def _in_norm(probe: Probe) -> Finding:
     undone = np.any(np.maximum.accumulate(broken, axis=0) & ~broken, axis=0)
     return counted(
         "PGD alone is monotone in eps",
-        int(undone.sum()), probe.count, look=0.005, fail=0.05,
+        int(undone.sum()), probe.count, look=0.0, fail=0.005, chance=False,
         meaning=(
             f"{undone.sum()} of {probe.count} images were broken at one of {len(ladder)} radii "
             f"in {probe.ball.title} from {ladder[0]:g} to {ladder[-1]:g} and not at a larger one."

@@ -11,6 +11,9 @@ def seeds(evidence: Evidence) -> Finding | None:
     An interval of one network's curve speaks of the test images alone. Where networks that differ
     in nothing but their seed spread much wider, it says little about the recipe: quote the spread
     over the seeds, and compare recipes with several. Needs a run with several seeds.
+
+    The usual limit: shown, without a limit (nobody's). Measured: false alarms on 0 of 8 sound
+    networks, 0 of 58 variants of fakes noticed; reports/data/audit-rates.md.
     """
     probe = evidence.probe
     if probe is None or not evidence.siblings:

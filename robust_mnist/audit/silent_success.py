@@ -16,6 +16,9 @@ def silent_success(evidence: Evidence) -> Finding | None:
     best loses such finds. It is a bug in the attack, or a network that answers differently when it
     is asked again.
 
+    The usual limit: no image (Pintor et al. 2022). Measured: false alarms on 0 of 8 sound networks,
+    0 of 58 variants of fakes noticed, by the usual limit 0 and 0; reports/data/audit-rates.md.
+
     Reference:
         Pintor et al., "Indicators of attack failure", NeurIPS 2022.
     """
@@ -31,6 +34,6 @@ def silent_success(evidence: Evidence) -> Finding | None:
     count = int(np.any(lost, axis=0).sum())
     return counted(
         "no wrong image is lost on the way",
-        count, probe.count, look=0.0, fail=0.01,
+        count, probe.count, look=0.0, fail=0.0, chance=False,
         meaning=f"{count} of {probe.where} were broken after fewer steps and not after more.",
     )  # fmt: skip

@@ -10,6 +10,10 @@ def transfer(evidence: Evidence) -> Finding | None:
     An attack on the network itself knows more than one on its sibling. Where the sibling's images
     do better, the network's own gradient is masked. Needs a run with several seeds.
 
+    The usual limit: 0.2 % (after Carlini et al. 2019). Measured: false alarms on 0 of 8 sound
+    networks, 0 of 58 variants of fakes noticed, by the usual limit 0 and 0;
+    reports/data/audit-rates.md.
+
     Reference:
         Carlini et al., "On evaluating adversarial robustness", 2019.
     """

@@ -11,6 +11,10 @@ def unfinished(evidence: Evidence) -> Finding | None:
     the search was cut short, and failure says nothing. Use more steps or larger ones. The shorter
     run has the same draws, so that its steps are the first of the longer one.
 
+    The usual limit: 0.05 of the way, any image (Pintor et al. 2022). Measured: false alarms on 0 of
+    8 sound networks, 0 of 58 variants of fakes noticed, by the usual limit 5 and 14;
+    reports/data/audit-rates.md.
+
     Reference:
         Pintor et al., "Indicators of attack failure", NeurIPS 2022, whose limit per image this is;
         how many images may pass it is not said there.
