@@ -58,7 +58,7 @@ SEARCHES = BALL_ATTACKS | {
 LONG = (
     "boundary", "hopskipjump", "square5000", "fab10-", "fab30", "linear-region100-l2",
     "apgd100-dlr-l2", "apgd100-targeted-l1", "pgd20-targeted-l2", "pgd10x40",
-    "apgd100-targeted4-l2",
+    "apgd100-targeted4-l2", "cw3x100",
 )  # fmt: skip
 
 
@@ -478,6 +478,7 @@ OWN_EXCESS = {
     "fab100-targeted-linf": 1e-2,
     "fab100-targeted-l2": 1e-2,
     "fab100-targeted-l1": 1e-2,
+    "cw3x100-l2": 1.1,
     "cw5x200-l2": 8e-2,
     "ead5x200-l1": 0.3,
 }

@@ -120,6 +120,7 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         "fab100-targeted-linf": FABT(Linf()),
         "fab100-targeted-l2": FABT(L2()),
         "fab100-targeted-l1": FABT(L1()),
+        "cw3x100-l2": CarliniWagner(searches=3, steps=100, learning_rate=0.05, init_weight=0.1),
         "cw5x200-l2": CarliniWagner(searches=5, steps=200, learning_rate=0.05, init_weight=0.1),
         "ead5x200-l1": EAD(searches=5, steps=200, learning_rate=0.05, init_weight=0.1, rule="l1"),
         "jsma-l0": JSMA(),
