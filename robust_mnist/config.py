@@ -453,7 +453,8 @@ class Certify:
     """Certifiers and attacks of the norm, in the order to try; each sees what is left open."""
     exact: int = 0
     """Of the images left open, so many whose least margin integer programs find: for small ReLU
-    networks in linf, minutes each. It is right to 1e-6, no proof, and no verdict changes."""
+    networks in linf, minutes each, outside --budget. It is right to 1e-6, no proof, and no verdict
+    changes."""
     attack_seed: int = 0
     """Randomness of the attacks on --model; a run has its own."""
     output: Output = Output()

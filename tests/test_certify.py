@@ -174,6 +174,32 @@ def test_the_exact_margin_lies_between_bounds_and_attacks(getkey):
             assert bounds[-1] == pytest.approx(sampled, abs=1e-2)
 
 
+def test_a_ctrl_c_is_heard_while_a_program_is_solved():
+    import signal
+    import threading
+    import time
+
+    from scipy import optimize
+
+    from robust_mnist.certify.milp import _interruptible
+
+    # Sixty knapsacks at once, which take minutes: alone, the signal would wait for the limit.
+    draws, count = np.random.default_rng(0), 300
+    weights = draws.integers(1, 1000, (60, count))
+    solve = lambda: optimize.milp(
+        -draws.integers(1, 1000, count), integrality=np.ones(count), bounds=optimize.Bounds(0, 1),
+        constraints=optimize.LinearConstraint(weights, ub=weights.sum(axis=1) / 3),
+        options={"time_limit": 12.0},
+    )  # fmt: skip
+    start = time.monotonic()
+    threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        _interruptible(solve)
+    assert time.monotonic() - start < 6
+    with pytest.raises(ZeroDivisionError):
+        _interruptible(lambda: 1 / 0)
+
+
 def test_exact_margins_are_of_relu_alone(getkey):
     with pytest.raises(InputError, match="relu, got tanh"):
         exact_margin(network(getkey(), sizes=(4, 3, 2)), np.zeros(4), 0, eps=0.1)

@@ -44,13 +44,11 @@ def methods(side: str, norm: str) -> tuple[str, ...]:
 
 def longer(attack: Any, times: int) -> Any:
     """The same attack with so many times its steps."""
-    own = {
-        name: times * getattr(attack, name)
-        for name in ("steps", "queries") if hasattr(attack, name)
-    }  # fmt: skip
-    if hasattr(attack, "attack"):
-        own["attack"] = longer(attack.attack, times)
-    return dataclasses.replace(attack, **own)
+    own = {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)}
+    more = {name: times * own[name] for name in ("steps", "queries") if name in own}
+    if "attack" in own:
+        more["attack"] = longer(own["attack"], times)
+    return dataclasses.replace(attack, **more)
 
 
 def compare(model: MLP, part: Part, norm: str, *, repeats: int, seed: int) -> dict[str, Any]:

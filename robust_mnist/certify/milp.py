@@ -1,5 +1,11 @@
 """The exact worst margin of a small ReLU network, by mixed-integer programming."""
 
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +20,8 @@ from robust_mnist.threat import Linf
 
 # Hidden neurons of the largest network whose programs are ever solved in minutes.
 MOST = 256
+_OUT_OF_TIME = 1  # of SciPy's statuses
+_HEARD_AFTER = 0.1  # seconds
 
 
 def exact_margin(
@@ -61,12 +69,14 @@ def check_small(model: MLP) -> None:
         InputError: It has another activation than ReLU, or too many neurons.
     """
     if model.activation != "relu":
-        raise InputError(f"exact margins are known for relu, got {model.activation}; use CROWN")
+        raise InputError(
+            f"exact margins are known for relu, got {model.activation}; certifiers bound others"
+        )
     neurons = sum(layer.bias.size for layer in model.layers[:-1])
     if neurons > MOST:
         raise InputError(
             f"exact margins are known of networks with up to {MOST} hidden neurons, got {neurons}; "
-            "use robust-mnist close"
+            "certifiers bound those of larger ones"
         )
 
 
@@ -116,16 +126,39 @@ class _Program:
         """The least weighted sum of the last hidden layer's outputs."""
         goal = np.zeros(self.size)
         goal[self.last : self.last + weights.size] = weights
-        found = optimize.milp(
-            goal,
-            integrality=self.binary.astype(np.int64),
-            bounds=optimize.Bounds(self.low, self.high),
-            constraints=self.constraints,
-            options={"time_limit": seconds, "mip_rel_gap": 0.0},
+        found = _interruptible(
+            lambda: optimize.milp(
+                goal,
+                integrality=self.binary.astype(np.int64),
+                bounds=optimize.Bounds(self.low, self.high),
+                constraints=self.constraints,
+                options={"time_limit": seconds, "mip_rel_gap": 0.0},
+            )
         )
-        if found.status != 0:
+        if found.status == _OUT_OF_TIME:
             raise TimeoutError(f"no exact margin within {seconds:g} s: {found.message}")
+        if found.status != 0:  # the clean image is in every ball, so something is broken
+            raise RuntimeError(f"HiGHS solved no program: {found.message}")
         return float(found.fun)
+
+
+def _interruptible(solve: Callable[[], Any]) -> Any:
+    """What `solve` returns; a Ctrl-C is heard while it works, which native code alone would not.
+
+    The thread that solves is left behind then, and ends by its own limit or with the process.
+    """
+    found: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(solve())
+        except BaseException as reason:  # noqa: BLE001 whoever waits gets it
+            found.set_exception(reason)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        with contextlib.suppress(TimeoutError):
+            return found.result(timeout=_HEARD_AFTER)
 
 
 def _bounded(model: MLP, x: np.ndarray, eps: float) -> list[Hidden]:

@@ -256,7 +256,10 @@ def _check_exact(command: config.Certify, model: MLP) -> None:
         return
     if command.norm != "linf":
         raise InputError(f"--exact acts in linf, got {command.norm}; leave it out")
-    check_small(model)
+    try:
+        check_small(model)
+    except InputError as reason:
+        raise InputError(f"--exact: {reason}; leave it out") from None
 
 
 def _check_search(model: MLP) -> None:
