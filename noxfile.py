@@ -187,6 +187,17 @@ def peers_attacks(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.peers_attacks", *args)
 
 
+@nox.session(name="attack-strength", reuse_venv=True, default=False)
+def attack_strength(session: nox.Session) -> None:
+    """Set the preset thorough beside the parts of AutoAttack, into reports/data.
+
+    ROBUST_MNIST_NETWORKS names a folder of further networks.
+    """
+    extra, args = split_extra(session.posargs)
+    session.install("-e", f".{extra}")
+    session.run("python", "-m", "benchmarks.attack_strength", *args)
+
+
 @nox.session(name="audit-rates", reuse_venv=True, default=False)
 def audit_rates(session: nox.Session) -> None:
     """Measure how often the trust checks accuse sound networks and notice fakes, into reports/data.

@@ -21,19 +21,13 @@ from benchmarks.peers_attacks import (
     judge,
     networks,
     norm_of,
-    strength,
     summary,
 )
 from benchmarks.process import ROOT
-from robust_mnist import data
-from robust_mnist.attacks import ATTACKS, PGD, AutoAttack, Within
 from robust_mnist.console import Console
-from robust_mnist.data import Part
 from robust_mnist.errors import InputError
 from robust_mnist.figures import svg
 from robust_mnist.figures.peers_attacks import draw
-from robust_mnist.sweep import break_batch, method_key
-from robust_mnist.threat import L2, Linf
 
 
 SCHEDULED = f"scheduled-{TIMED}"
@@ -87,7 +81,6 @@ def about(**changes):
         "load_highest": 5.5,
         "environment": {"device_kind": "Some CPU", "threads": 2},
         "runs": RUNS,
-        "strength": [],
         "flags": summary.flags(RUNS, SIZES),
     } | changes
 
@@ -239,7 +232,6 @@ def test_work_reads_what_it_wrote(tmp_path):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a run whose network has not been trained."""
-    import jax
 
     from robust_mnist import checkpoint
     from robust_mnist.models import MLP
@@ -332,59 +324,6 @@ def test_an_attack_that_fails_is_named_and_the_others_go_on(run, monkeypatch):
         f"torchattacks {name}": "ValueError: out of order" for name in (TIMED, "pgd40-ce-l2")
     }
     assert [run["attack"] for run in measurement.runs] == [TIMED, SCHEDULED]
-
-
-# --- thorough beside AutoAttack
-
-
-@pytest.mark.parametrize("ball", [Linf(), L2()], ids=lambda ball: ball.name)
-def test_the_parts_of_autoattack_are_those_of_the_registered_attack(ball):
-    parts = [ATTACKS[name] for name in strength.methods(strength.AUTO_ATTACK, ball.name)]
-    inside = lambda attack: attack.attack if isinstance(attack, Within) else attack
-    assert parts == [inside(attack) for attack in AutoAttack(ball).attacks]
-
-
-def test_ten_times_the_budget_is_ten_times_the_steps_of_every_attack():
-    for norm in strength.RADIUS:
-        for name in strength.methods(strength.THOROUGH, norm):
-            attack = ATTACKS[name]
-            inner = getattr(attack, "attack", attack)
-            more = strength.longer(attack, 10)
-            steps = lambda one: getattr(one, "steps", None) or one.queries
-            assert steps(getattr(more, "attack", more)) == 10 * steps(inner), name
-            assert type(more) is type(attack)
-
-
-def test_what_the_other_side_alone_breaks_is_named_and_tried_again(run, monkeypatch):
-    model, images = networks.lab(run, None), data.load("mnist").test_images[:40]
-    pixels = images.astype(np.float32) * np.float32(1 / 255)
-    labels = np.argmax(np.asarray(jax.vmap(model)(pixels)), axis=1).astype(np.uint8)
-    part = Part(images, labels, np.arange(40))
-    names = {strength.THOROUGH: ("bim10-linf",), strength.AUTO_ATTACK: ("pgd40-linf",)}
-    # One step in place of ten: what is missed is what the other attack takes more steps for.
-    monkeypatch.setitem(ATTACKS, "bim10-linf", PGD(Linf(), steps=1, rel_step_size=0.3))
-    monkeypatch.setattr(strength, "methods", lambda side, _: names[side])
-    monkeypatch.setitem(strength.RADIUS, "linf", 0.005)
-    found = strength.compare(model, part, "linf", repeats=1, seed=0)
-    size = {
-        name: break_batch(
-            ATTACKS[name], model, part.images, part.labels, ids=part.ids, eps=0.005,
-            key=method_key(jax.random.key(0), name),
-        ).size
-        for (name,) in names.values()
-    }  # fmt: skip
-    ours, theirs = size["bim10-linf"] <= 0.005, size["pgd40-linf"] <= 0.005
-    missed = [row["image"] for row in found["missed"]]
-    assert missed == np.flatnonzero(theirs & ~ours).tolist()
-    assert len(missed) > 1
-    assert found["alone"] == np.flatnonzero(ours & ~theirs).tolist()
-    assert found["sides"][strength.THOROUGH]["standing"] == np.mean(~ours)
-    # Ten steps reach what one did not.
-    assert all(row["again"] is not None and row["again"] <= 0.005 for row in found["missed"])
-    assert all(row["autoattack"] <= 0.005 for row in found["missed"])
-    page = "\n".join(strength.section([{"network": "small", **found}]))
-    assert f"- small, image {missed[0]}: AutoAttack at " in page
-    assert cells(page, "small", "linf", "0.005", "40")[6:8] == [str(len(missed))] * 2
 
 
 def test_a_run_without_a_model_is_refused(tmp_path, capsys):

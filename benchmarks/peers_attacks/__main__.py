@@ -1,9 +1,8 @@
 """Run every side's attacks on the same weights and images, judge them alike, write what they found.
 
 First the race: one attack, repetitions interleaved, every other one backwards, so that a machine
-that slows down or speeds up meets all sides alike. Then all other attacks once, the networks of a
-folder, and `thorough` beside the parts of AutoAttack. What was measured before an interruption is
-written.
+that slows down or speeds up meets all sides alike. Then all other attacks once, and the networks
+of a folder. What was measured before an interruption is written.
 """
 
 import argparse
@@ -30,7 +29,6 @@ from benchmarks.peers_attacks import (
     Work,
     networks,
     norm_of,
-    strength,
     summary,
 )
 from benchmarks.peers_attacks.judge import judge
@@ -77,7 +75,6 @@ def main(argv: Sequence[str]) -> int:
         "load_highest": max((run["load"] for run in runs if run["load"] is not None), default=None),
         "environment": next(filter(None, (run.pop("environment", None) for run in runs)), None),
         "runs": runs,
-        "strength": measurement.strength,
         "failures": measurement.failures,
         "flags": summary.flags(runs, measurement.sizes),
     }
@@ -161,7 +158,6 @@ class Measurement:
         runs: Facts of every attack that ended, in the order they ran.
         sizes: By network, side and attack, the float64 size of the closest wrong images.
         failures: By side, or by side and attack, why there is no result.
-        strength: What `thorough` and the parts of AutoAttack break, by network and norm.
     """
 
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
@@ -174,7 +170,6 @@ class Measurement:
         self.runs: list[dict[str, Any]] = []
         self.sizes: dict[tuple[str, str, str], np.ndarray] = {}
         self.failures: dict[str, str] = {}
-        self.strength: list[dict[str, Any]] = []
 
     def run(self) -> None:
         """Take every turn.
@@ -193,28 +188,6 @@ class Measurement:
                     self.take(turn, Path(folder))
                 finally:
                     self.collect(turn, Path(folder))
-        if not self.options.quick:
-            self.compare_strength()
-
-    def compare_strength(self) -> None:
-        """`thorough` beside the parts of AutoAttack, on every network."""
-        self.console.note(f"last: {strength.THOROUGH} beside the parts of AutoAttack standard")
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            paths = [folder / f"{network}.npz" for network in self.models]
-            for path in paths:
-                self.work(path.stem, strength.IMAGES).write(path)
-            words = [str(SEED), str(threads()), str(self.options.repeats), *map(str, paths)]
-            try:
-                process.run("benchmarks.peers_attacks.strength", words)
-            except Failed as reason:
-                self.failures[f"{OURS} {strength.THOROUGH}"] = str(reason)
-                self.console.note(f"  not run: {reason}")
-            finally:
-                for path in paths:
-                    told = [path.with_name(f"{path.stem}-{norm}.json") for norm in RADII]
-                    found = [json.loads(one.read_text("utf-8")) for one in told if one.is_file()]
-                    self.strength += found
 
     def take(self, turn: Turn, folder: Path) -> None:
         paths = []
@@ -229,10 +202,9 @@ class Measurement:
             self.failures[turn.side] = str(reason)
             self.console.note(f"  not run: {reason}")
 
-    def work(self, name: str, limit: int | None = None) -> Work:
+    def work(self, name: str) -> Work:
         model, part = self.models[name], self.part
-        limit = limit or (len(part.labels) if name == LAB else SLOW)
-        count = min(limit, len(part.labels))
+        count = len(part.labels) if name == LAB else min(SLOW, len(part.labels))
         return Work(
             tuple(np.asarray(layer.weight) for layer in model.layers),
             tuple(np.asarray(layer.bias) for layer in model.layers),

@@ -15,7 +15,6 @@ from benchmarks.peers_attacks import (
     STEPS,
     TIMED,
     norm_of,
-    strength,
 )
 
 
@@ -199,7 +198,6 @@ def page(frame: pd.DataFrame, about: Mapping[str, Any]) -> str:
                 told = [f for f in about["flags"] if (f["network"], f["norm"]) == (network, norm)]
                 lines += [*_flags(told, norm), ""]
     lines += [
-        *strength.section(about["strength"]),
         "",
         "## Sides",
         "",

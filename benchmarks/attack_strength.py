@@ -1,14 +1,15 @@
 """`thorough` beside the parts of AutoAttack, at one radius: who breaks what, and for how much.
 
-In a process of its own: `strength SEED THREADS REPEATS WORK...`, which writes what it found beside
-each work. Both sides are ours, so that they differ in nothing but the attacks: the parts of
-AutoAttack standard have the settings of their authors, run in their order, and each takes only the
-images that those before it left. What they break and `thorough` does not is attacked again with ten
-times its steps.
+Both sides are ours, so that they differ in nothing but the attacks: the parts of AutoAttack
+standard have the settings of their authors, run in their order, and each takes only the images that
+those before it left. What they break and `thorough` does not is attacked again with ten times its
+steps. What was measured before an interruption is written.
 """
 
+import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,18 +18,26 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.peers_attacks import LAB, Work
-from benchmarks.peers_attacks.networks import mlp
+from benchmarks import process
+from benchmarks.peers_attacks import LAB, networks
 from benchmarks.peers_attacks.ours import in_stages
+from benchmarks.process import load, positive
+from robust_mnist import data, files
 from robust_mnist.attacks import ATTACKS
+from robust_mnist.bench import environment
 from robust_mnist.clock import stopwatch
 from robust_mnist.config import PRESETS
+from robust_mnist.console import Console
 from robust_mnist.data import Part
+from robust_mnist.errors import InputError
+from robust_mnist.interrupts import EXIT_CODE
 from robust_mnist.models import MLP
 from robust_mnist.sweep import break_batch, method_key
 
 
-IMAGES = 1000
+SCHEMA = 1
+NAME = "attack-strength"
+SEED = 0
 RADIUS = {"linf": 0.03, "l2": 0.6}
 THOROUGH, AUTO_ATTACK = "thorough", "autoattack"
 BUDGET = 10
@@ -106,24 +115,62 @@ def compare(model: MLP, part: Part, norm: str, *, repeats: int, seed: int) -> di
     }
 
 
-def main(seed: str, threads: str, repeats: str, *paths: str) -> None:
-    for path in map(Path, paths):
-        work = Work.read(path, seed=int(seed), threads=int(threads))
-        model = mlp(work.weights, work.biases, work.activation)
-        count = min(IMAGES, len(work.labels))
-        part = Part(work.images[:count], work.labels[:count].astype(np.uint8), np.arange(count))
-        # The other networks are there for what is broken; the first one is timed.
-        turns = int(repeats) if path.stem == LAB else 1
-        for norm in RADIUS:
-            found = compare(model, part, norm, repeats=turns, seed=int(seed))
-            target = path.with_name(f"{path.stem}-{norm}.json")
-            target.write_text(json.dumps({"network": path.stem, **found}), encoding="utf-8")
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
+    console = Console()
+    split = data.split(data.load("mnist"), "lab")
+    try:
+        models = {LAB: networks.lab(options.run, split)}
+        models |= {name: networks.read(path) for name, path in networks.named().items()}
+    except InputError as error:
+        console.note(str(error))
+        return 2
+    part = split.test.take(np.arange(min(options.images, len(split.test.labels))))
+    before, rows, interrupted = load(), [], False
+    try:
+        with console.progress("networks and norms", len(models) * len(RADIUS)) as update:
+            for name, model in models.items():
+                # The other networks are there for what is broken; the first one is timed.
+                repeats = options.repeats if name == LAB else 1
+                for norm in RADIUS:
+                    rows.append(
+                        {"network": name}
+                        | compare(model, part, norm, repeats=repeats, seed=SEED)
+                        | {"load": load()}
+                    )
+                    update(len(rows), f"{name}, {norm}: {len(rows[-1]['missed'])} missed")
+    except KeyboardInterrupt:
+        console.note("interrupted: what was measured is written")
+        interrupted = True
+    about = {
+        "schema": SCHEMA,
+        "command": f"nox -s {NAME} -- --images {options.images} --repeats {options.repeats}",
+        "interrupted": interrupted,
+        "load_before": before,
+        "environment": environment(),
+        "rows": rows,
+    }
+    files.write_text(options.out / f"{NAME}.json", json.dumps(about, indent=1) + "\n")
+    files.write_text(options.out / f"{NAME}.md", page(about))
+    console.note(f"wrote {NAME}.json and .md")
+    return EXIT_CODE if interrupted else 0
 
 
-def section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The part of the page, as lines of Markdown."""
-    if not rows:
-        return []
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"nox -s {NAME} --", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument("--images", type=positive, default=1000, help="default: 1000")
+    parser.add_argument(
+        "--repeats", type=positive, default=5, help="on the lab's network; default: 5"
+    )
+    parser.add_argument("--run", type=Path, help="folder of a trained run; default: train one")
+    parser.add_argument("--out", type=Path, default=process.ROOT / "reports/data", help="folder")
+    return parser.parse_args(argv)
+
+
+def page(about: Mapping[str, Any]) -> str:
+    rows, where = about["rows"], about["environment"]
     head = (
         "network", "norm", "eps", "images", "standing", "AutoAttack leaves", "missed",
         "found with 10 x", "alone", "backward", "of AutoAttack's", "seconds", "of AutoAttack's",
@@ -136,8 +183,15 @@ def section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "passes are for each image attacked, everything counted; seconds are medians without "
         "compilation."
     )
+    loads = [row["load"] for row in rows if row["load"] is not None]
     lines = [
-        "## Strength: thorough beside the parts of AutoAttack standard",
+        "# The preset thorough beside the parts of AutoAttack standard",
+        "",
+        (
+            f"{where['device_kind']}, {where['threads']} threads; load average up to "
+            f"{max(loads, default=math.nan):.2f}, the own threads among it."
+        ),
+        *(["", "Interrupted: what follows is not all that was asked for."] * about["interrupted"]),
         "",
         reading,
         "",
@@ -163,8 +217,8 @@ def section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"- {row['network']}, image {one['image']}: AutoAttack at {one['autoattack']:.6f} "
                 f"in {row['norm']}, {found}"
             )
-    return lines
+    return "\n".join([*lines, "", f"Again: `{about['command']}`", ""])
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
