@@ -482,7 +482,7 @@ class Close(Certify):
     """Parts of a ball to explore for each image at most; 0 for as many as it takes."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """With --model: an NPZ of bounds, verdicts and witnesses; the same command continues it. What
-    is decided stays; an open image begins anew: a long budget decides more than two short ones."""
+    is decided stays; what is open goes on from what is left in FILE with .open.npz for .npz."""
     overwrite: bool = False
     """Replace the file of another network, radius or norm."""
 

@@ -453,7 +453,7 @@ def test_the_budget_counts_from_the_first_method_on(getkey, monkeypatch):
         return np.zeros(2, bool)
 
     class Slow(BranchAndBound):  # to begin
-        def __init__(self, *_):
+        def __init__(self, *_, **__):
             now[0] += 4
             self.certified, self.found, self.eps = np.zeros(2, bool), {}, 0.1
             self.spent, self.explored = np.zeros(2, np.int64), 0

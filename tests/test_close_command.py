@@ -8,10 +8,11 @@ import pytest
 from test_certify_command import foreign  # noqa: F401 a fixture
 from test_cli import complaint
 
+from robust_mnist import sweep
 from robust_mnist.commands.certify import _per_image
 from robust_mnist.config import seconds
 from robust_mnist.errors import InputError
-from robust_mnist.records import Exact, RunFolder
+from robust_mnist.records import Exact, OpenDomains, RunFolder
 from robust_mnist.sweep import Spent, Tried
 
 
@@ -42,6 +43,53 @@ def test_a_network_is_closed_kept_and_verified(run, closed, small_npz):
     assert code == 0
     assert told["replayed"] == told["witnesses"] == found["attacked"]
     assert told["proven"] == told["certificates"] == found["certified"]
+
+
+@pytest.mark.parametrize("kind", ["run", "model"])
+def test_a_command_goes_on_from_what_the_one_before_it_left(
+    kind, run, finished, foreign, small_npz, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    shutil.copytree(finished, tmp_path / "mine")
+    np.savez("net.npz", **foreign)
+    beside = tmp_path / "part.open.npz"
+    words = ["--model", "net.npz", "--data", small_npz, "--out", "part.npz"]
+    if kind == "run":
+        beside = tmp_path / "mine" / "open" / "seed-0-linf-0.004.npz"
+        words = ["--run", "mine"]
+    words = ["close", *words, "--eps", "0.004"]
+    given, sizes = [], {"side": 0, "point": 0}
+    domain = OpenDomains(**{
+        name: np.zeros(sizes.get(name, 1), array.dtype)
+        for name, array in vars(OpenDomains.none()).items()
+    })  # fmt: skip
+
+    def settle(*_, left, **__):
+        left = left if kind == "model" else left[0]
+        given.append(sorted(left))
+        left["lines"] = domain
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "settle_at" if kind == "model" else "settle_run", settle)
+    code, _, err = run(*words)
+    assert (code, "not used" in err) == (130, False)
+    left = beside.read_bytes()
+    assert run(*words)[0] == 130
+    assert given == [[], ["lines"]]
+    for damaged in (left[:-30], b"no archive"):
+        beside.write_bytes(damaged)
+        code, _, err = run(*words)
+        assert (code, given[-1]) == (130, [])
+        assert err.count(f"{beside.name} is not used: ") == 1
+    # As it is of one radius, it is none of another.
+    other = beside.with_name(beside.name.replace("0.004", "0.005"))
+    shutil.copy(beside, tmp_path / "copy.npz")
+    (tmp_path / "part.npz").unlink(missing_ok=True)
+    if kind == "run":
+        shutil.copy(tmp_path / "copy.npz", other)
+    code, _, err = run(*words[:-1], "0.005")
+    assert (code, given[-1]) == (130, [])
+    assert "it is of another network, data, norm, radius or version; what is open begins" in err
 
 
 @pytest.mark.long
@@ -134,8 +182,6 @@ def test_a_radius_below_the_one_asked_for_has_to_be_proven_as_well(run, claims, 
 def test_certificates_that_the_time_was_too_short_for_are_not_verified(
     run, claims, small_npz, monkeypatch
 ):
-    from robust_mnist import sweep
-
     radii, _ = claims
     monkeypatch.setattr(sweep, "settle_at", lambda *_, **__: (one for one in ()))
     check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]

@@ -21,7 +21,14 @@ from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
 from robust_mnist.models import MLP, AbstractClassifier
-from robust_mnist.records import Exact, RunFolder, attack_seed
+from robust_mnist.records import (
+    Exact,
+    OpenDomains,
+    RunFolder,
+    attack_seed,
+    read_open_domains,
+    write_open_domains,
+)
 from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Tried
 
 
@@ -67,19 +74,21 @@ def _of_file(command: config.Certify, budget: Budget | None) -> Result:
     bounds = Bounds.clean(model, part, command.norm)
     keep = Keep(command, dataset.sha256, bounds) if isinstance(command, config.Close) else None
     told: list[Tried] = []
-    work = sweeping.settle_at(
-        model, part, bounds, methods, command.eps, jax.random.key(command.attack_seed),
-        budget=budget,
-    )  # fmt: skip
-    try:
-        with contextlib.closing(work), _watched(command) as say:
-            for one in work:
-                if isinstance(one, Tried):
-                    told.append(one)
-                say(one, "")
-    finally:
-        if keep is not None:
-            keep.write(bounds)
+    with contextlib.ExitStack() as stack:
+        left: dict[str, OpenDomains] | None = None
+        if keep is not None and keep.path is not None:
+            stack.callback(keep.write, bounds)
+            left = stack.enter_context(_going_on(command, keep.open_domains, model, part))
+        work = sweeping.settle_at(
+            model, part, bounds, methods, command.eps, jax.random.key(command.attack_seed),
+            budget=budget, left=left,
+        )  # fmt: skip
+        stack.enter_context(contextlib.closing(work))
+        say = stack.enter_context(_watched(command))
+        for one in work:
+            if isinstance(one, Tried):
+                told.append(one)
+            say(one, "")
     return _told(command, {0: (told, bounds)}, {0: _exact(command, model, part, bounds)})
 
 
@@ -88,6 +97,9 @@ class Keep:
 
     def __init__(self, command: config.Close, dataset: str, bounds: Bounds) -> None:
         self.path = None if command.out is None else Path(command.out)
+        self.open_domains = Path(f"{str(command.out).removesuffix('.npz')}.open.npz")
+        if command.out is not None and command.overwrite:
+            self.open_domains.unlink(missing_ok=True)
         assert command.model is not None
         self.about: dict[str, Any] = {
             "eps": command.eps, "network": checkpoint.digest(command.model),
@@ -113,6 +125,23 @@ class Keep:
         radii = bounds.radii
         broken = np.flatnonzero(np.isfinite(radii.upper) & (radii.upper > 0))
         Exact(**self.about, radii=radii, at=broken, witness=bounds.witness[broken]).write(self.path)
+
+
+@contextlib.contextmanager
+def _going_on(
+    command: config.Certify, path: Path, model: MLP, part: Part
+) -> Iterator[dict[str, OpenDomains]]:
+    """What an earlier command has left open, by search; what this one leaves is kept instead."""
+    about = sweeping.about(model, part, command.norm, command.eps)
+    left: dict[str, OpenDomains] = {}
+    try:
+        left |= read_open_domains(path, about)
+    except InputError as error:
+        Console(quiet=command.output.quiet).note(str(error))
+    try:
+        yield left
+    finally:
+        write_open_domains(path, about, left)
 
 
 @contextlib.contextmanager
@@ -164,8 +193,18 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
     task = sweeping.Task(folder, job.split.test, plan, draws, job.about)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
     tried: list[Tried] = []
-    work = sweeping.settle_run(task, models, command.norm, methods, command.eps, budget=budget)
-    with contextlib.closing(work), _watched(command) as say:
+    with contextlib.ExitStack() as stack:
+        left = {
+            seed: stack.enter_context(_going_on(
+                command, folder.open_domains(seed, command.norm, command.eps), model, job.split.test
+            ))
+            for seed, model in models.items()
+        } if budget is not None else None  # fmt: skip
+        work = sweeping.settle_run(
+            task, models, command.norm, methods, command.eps, budget=budget, left=left
+        )
+        stack.enter_context(contextlib.closing(work))
+        say = stack.enter_context(_watched(command))
         for seed, one in work:
             if isinstance(one, Bounds):
                 found[seed] = tried, one

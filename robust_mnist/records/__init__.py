@@ -9,6 +9,11 @@ from robust_mnist.records._folder import (
     attack_seed as attack_seed,
 )
 from robust_mnist.records._merge import merge as merge
+from robust_mnist.records._open_domains import (
+    OpenDomains as OpenDomains,
+    read_open_domains as read_open_domains,
+    write_open_domains as write_open_domains,
+)
 from robust_mnist.records._radii import Contradiction as Contradiction, Radii as Radii
 from robust_mnist.records._rows import (
     COLUMNS as COLUMNS,

@@ -125,7 +125,7 @@ class RunFolder:
         """Delete the files of the run; what else lies in its folder stays."""
         if not self.exists:
             return
-        for folder in ("model", "checkpoint", "figures", "unfinished", "cells"):
+        for folder in ("model", "checkpoint", "figures", "unfinished", "cells", "open"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
         for file in FILES:
             (self.path / file).unlink(missing_ok=True)
@@ -135,6 +135,7 @@ class RunFolder:
         self.forget_cells()
         for name in ("radii.npz", "witnesses.npz", "panels.npz"):
             (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "open", ignore_errors=True)
 
     def forget_cells(self) -> None:
         """Delete what an unfinished sweep has left, first of all what readers see of it."""
@@ -254,6 +255,10 @@ class RunFolder:
     def model(self, seed: int) -> Path:
         """The weights of one seed."""
         return self.path / "model" / f"seed-{seed}.safetensors"
+
+    def open_domains(self, seed: int, norm: str, eps: float) -> Path:
+        """What branch and bound has left of one seed at one radius."""
+        return self.path / "open" / f"seed-{seed}-{norm}-{eps!r}.npz"
 
     @property
     def checkpoint(self) -> Path:

@@ -46,6 +46,7 @@ from robust_mnist.sweep._proofs import (
     certified_radii as certified_radii,
     certify_batch as certify_batch,
 )
+from robust_mnist.sweep._resume import about as about
 from robust_mnist.sweep._schedule import (
     Stage as Stage,
     control_sample as control_sample,

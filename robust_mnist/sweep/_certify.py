@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from robust_mnist.certify import CERTIFIERS, SEARCHES, AbstractSearch
 from robust_mnist.clock import stopwatch
 from robust_mnist.data import Part
 from robust_mnist.models import MLP
-from robust_mnist.records import Radii
+from robust_mnist.records import OpenDomains, Radii
 from robust_mnist.sweep._bounds import Bounds, found_cell, run_cell
 from robust_mnist.sweep._branch import BranchAndBound, Budget, Progress
 from robust_mnist.sweep._driver import concatenate
@@ -23,7 +23,7 @@ from robust_mnist.sweep._sweep import Task, _Network, _write
 # What the searches take of the budget. Time that the first leaves is the second's. What many steps
 # with quadratic terms leave open, lines hardly ever decide.
 SHARES = 0.75, 0.25
-# Seconds between two times that branch and bound hands over what it has decided.
+# Seconds between two times that branch and bound hands over what it has decided, and has left.
 HAND_OVER = 30.0
 
 
@@ -83,6 +83,7 @@ def settle_at(
     key: PRNGKeyArray,
     *,
     budget: Budget | None = None,
+    left: dict[str, OpenDomains] | None = None,
 ) -> Generator[Tried | Progress, None, None]:
     """Run methods at one radius, each on what those before it left open, cheap ones first.
 
@@ -97,6 +98,9 @@ def settle_at(
             and bound has what the methods leave of it, and so many domains. By default the methods
             take what they need, and there is no branch and bound. What it leaves open is given
             bounds on its radius by alpha-CROWN and by FAB, which take some seconds more.
+        left: What each search has left of open images, by its name, from which it goes on. What it
+            leaves now takes the place of that, whatever ends this. By default every search begins
+            with whole balls.
 
     Yields:
         What each method did, those that find nothing open left out; and between the steps of branch
@@ -117,11 +121,22 @@ def settle_at(
 
     start = time.monotonic()
     limit = np.inf if budget is None else budget.seconds
-    yield from _in_turn(methods, bounds, eps, decide, until=start + limit)
-    if budget is not None and open_at(bounds, eps).any():
-        left = Budget(start + limit - time.monotonic(), budget.domains)
-        yield from _branch(model, part, bounds, eps, left)
-        yield from _enclose(model, part, bounds, eps, key)
+    try:
+        yield from _in_turn(methods, bounds, eps, decide, until=start + limit)
+        if budget is not None and open_at(bounds, eps).any():
+            rest = Budget(start + limit - time.monotonic(), budget.domains)
+            yield from _branch(model, part, bounds, eps, rest, left)
+            yield from _enclose(model, part, bounds, eps, key)
+    finally:
+        if left is not None:
+            _forget(left, bounds, eps)
+
+
+def _forget(left: dict[str, OpenDomains], bounds: Bounds, eps: float) -> None:
+    """Forget what is left of images that another method has decided."""
+    still = np.flatnonzero(open_at(bounds, eps))
+    for search, domains in left.items():
+        left[search] = domains.where(np.isin(domains.image, still))
 
 
 def _in_turn(
@@ -144,23 +159,24 @@ def _in_turn(
 
 
 def _branch(
-    model: MLP, part: Part, bounds: Bounds, eps: float, budget: Budget
-) -> Generator[Tried | Progress, None, None]:
+    model: MLP, part: Part, bounds: Bounds, eps: float, budget: Budget,
+    left: dict[str, OpenDomains] | None = None,
+) -> Generator[Tried | Progress, None, None]:  # fmt: skip
     """Branch and bound on what is open, by one search after the other, each with its share."""
     start, rest = time.monotonic(), 1.0
     for search, share in zip(SEARCHES[bounds.radii.norm], SHARES, strict=True):
         places = np.flatnonzero(open_at(bounds, eps))
-        left = budget.seconds - (time.monotonic() - start)
-        if not places.size or left <= 0:
+        seconds = budget.seconds - (time.monotonic() - start)
+        if not places.size or seconds <= 0:
             return
-        own = Budget(left * share / rest, budget.domains * share)
-        yield from _explore(search, model, part, bounds, places, eps, start, own)
+        own = Budget(seconds * share / rest, budget.domains * share)
+        yield from _explore(search, model, part, bounds, places, eps, start, left, own)
         rest -= share
 
 
 def _explore(
     search: AbstractSearch, model: MLP, part: Part, bounds: Bounds, places: np.ndarray, eps: float,
-    start: float, budget: Budget,
+    start: float, left: dict[str, OpenDomains] | None, budget: Budget,
 ) -> Generator[Tried | Progress, None, None]:  # fmt: skip
     """Branch and bound on some images; nothing that it decides is lost if it is cut short.
 
@@ -172,18 +188,23 @@ def _explore(
     with stopwatch() as elapsed:
         try:
             begun = time.monotonic()
-            work = BranchAndBound(search, model, part.take(places), eps)
+            held = (left or {}).get(search.name)
+            work = BranchAndBound(
+                search, model, part.take(places), eps, left=held and held.among(places)
+            )
             last = time.monotonic()
             for progress in work.run(Budget(budget.seconds - (last - begun), budget.domains)):
                 now = time.monotonic()
                 decided[np.isnan(decided) & ~work.open] = now - start
                 if now - last > HAND_OVER:
                     _hand_over(bounds, method, places, work)
+                    _leave(left, search.name, places, work)
                     last = time.monotonic()
                 yield progress
         finally:
             if work is not None:
                 _hand_over(bounds, method, places, work)
+                _leave(left, search.name, places, work)
     settled = places.size - int(np.sum(open_at(bounds, eps)))
     yield Tried(
         method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds, work.explored,
@@ -226,6 +247,15 @@ def _hand_over(bounds: Bounds, method: str, places: np.ndarray, work: BranchAndB
         bounds.merge(method, found_cell(bounds, method, places[wrong], found), credit=False)
 
 
+def _leave(
+    left: dict[str, OpenDomains] | None, search: str, places: np.ndarray, work: BranchAndBound
+) -> None:
+    now = None if left is None else work.left()
+    # Within a step that was cut short, what was left some seconds ago stands: it holds all of it.
+    if left is not None and now is not None:
+        left[search] = now.of(places)
+
+
 def _certify(
     bounds: Bounds, method: str, places: np.ndarray, eps: float | Float64[np.ndarray, " places"]
 ) -> None:
@@ -242,6 +272,7 @@ def settle_run(
     eps: float,
     *,
     budget: Budget | None = None,
+    left: Mapping[int, dict[str, OpenDomains]] | None = None,
 ) -> Generator[tuple[int, Tried | Progress | Bounds], None, None]:
     """The same for every network of a run; what was found is added to the run's files.
 
@@ -255,6 +286,7 @@ def settle_run(
         methods: Names of certifiers and attacks.
         eps: Radius.
         budget: As in `settle_at`, for each network anew.
+        left: As there, of each network by its seed.
 
     Yields:
         Each network's seed with what a method did or how it stands, and at last with all that is
@@ -268,7 +300,10 @@ def settle_run(
     held = [network.start(norm) for network in networks]
     try:
         for network, model, bounds in zip(networks, models.values(), held, strict=True):
-            work = settle_at(model, task.part, bounds, methods, eps, network.key, budget=budget)
+            work = settle_at(
+                model, task.part, bounds, methods, eps, network.key,
+                budget=budget, left=None if left is None else left[network.seed],
+            )  # fmt: skip
             with contextlib.closing(work):
                 for told in work:
                     if isinstance(told, Tried):

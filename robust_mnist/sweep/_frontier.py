@@ -1,5 +1,6 @@
 """The domains that branch and bound has still to explore, of many images side by side."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -70,6 +71,14 @@ class Frontier:
     def of(self, images: Bool[np.ndarray, " images"]) -> Int64[np.ndarray, " domains"]:
         """Where in the pool the domains of some images are, until it changes."""
         return np.flatnonzero(images[self._held.image[: self._count]])
+
+    def cuts(self, at: Int64[np.ndarray, " domains"]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Where some domains, as `of` tells them, are cut off below and above, batch by batch."""
+        for start in range(0, at.size, self._batch):
+            slots = self._slot[at[start : start + self._batch]]
+            found = rows_of(self._cuts, padded(slots, self._batch))
+            low, high = jax.device_get((found.low, found.high))
+            yield low[: slots.size], high[: slots.size]
 
     def pop(
         self,
