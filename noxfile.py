@@ -218,7 +218,8 @@ def oracles(session: nox.Session) -> None:
     """
     extra, args = split_extra(session.posargs)
     session.install("-e", f".{extra}", *group("test"))
-    session.run("python", "-m", "pytest", *PARALLEL, "-m", "long", *args)
+    # Optimised, unlike in `tests`.
+    session.run("python", "-m", "pytest", *PARALLEL, "-m", "long", *args, env={"XLA_FLAGS": ""})
 
 
 @nox.session(default=False)

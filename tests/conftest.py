@@ -24,6 +24,9 @@ for _name in [name for name in os.environ if name.startswith("JAX_") and "CACHE"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["MPLBACKEND"] = "Agg"
+# Most of the time goes into compiling, a third of it into what LLVM optimises; `oracles` runs the
+# programs that users run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # What commands keep between processes is kept for these tests alone, workers included.
 _CACHE = None
 if "PYTEST_XDIST_WORKER" not in os.environ:

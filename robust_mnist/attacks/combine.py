@@ -28,7 +28,7 @@ class Restarts(AbstractBallAttack):
 
     @property
     def about(self) -> str:
-        return f"the worst of {self.restarts} runs of {self.attack.about}"
+        return f"worst of {self.restarts} runs of {self.attack.about}"
 
     @property
     def ball(self) -> AbstractBall:
