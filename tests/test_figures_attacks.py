@@ -111,6 +111,27 @@ def test_too_few_attacks_are_not_compared_unless_a_preset_chose_them():
         assert "three" in FIGURES[name].needs
 
 
+def test_attacks_are_compared_at_radii_alone_at_which_all_of_them_ran():
+    """In a sweep that was stopped between two attacks, or where one was added at further radii."""
+    sizes = {"fgsm-linf": 0.2, "pgd40-linf": 0.3, "fmn100-linf": 0.2}
+    found = {name: np.full((2, 40), size) for name, size in sizes.items()}
+    whole = records_of(found, seeds=2)
+    assert (Alone.of(whole, "linf").radii, Alone.of(whole, "linf").even) == ([0.1, 0.2, 0.4], True)
+    assert _attacks.warnings(whole)
+    assert FIGURES["optimality"](whole) is not None
+    rows = whole.rows
+    late = (rows.method == "pgd40-linf") & (rows.seed == 1) & (rows.eps > 0.1)
+    stopped = dataclasses.replace(whole, rows=rows[~late])
+    alone = Alone.of(stopped, "linf")
+    assert (alone.radii, alone.even, alone.eps) == ([0.1], False, 0.1)
+    assert _attacks.warnings(stopped) == []
+    assert "eps 0.1" in texts(FIGURES["agreement"](stopped))
+    assert FIGURES["optimality"](stopped) is None
+    never = (rows.method == "pgd40-linf") & (rows.eps > 0)
+    unseen = dataclasses.replace(whole, rows=rows[~never])
+    assert Alone.of(unseen, "linf") is None
+
+
 # --- optimality -----------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ def records_of(*, methods=("pgd40-linf", "fmn100-linf"), stages=True):
     upper = np.where(np.arange(24) < 2, 0.0, np.inf)
     upper[20:] = EPS
     nobody = np.full(24, "")
-    row = {"norm": "linf", "kind": "attacked", "eps": EPS, "method": methods[0], "seed": 0}
+    row = {"norm": "linf", "kind": "attacked", "eps": EPS, "seed": 0}
     return Records(
         name="toy",
         info={
@@ -44,7 +44,7 @@ def records_of(*, methods=("pgd40-linf", "fmn100-linf"), stages=True):
             "stages": {"0": ["linf/fmn100-linf"]} if stages else {},
         },
         history=pd.DataFrame(),
-        rows=pd.DataFrame([row]),
+        rows=pd.DataFrame([row | {"method": method} for method in methods]),
         radii={
             "upper/linf": upper, "lower/linf": np.zeros(24), "certifier/linf": nobody,
             "method/linf": nobody, "reached/linf": np.full(24, -1),

@@ -5,8 +5,8 @@ from robust_mnist.records import Alone, Records
 
 
 NEEDS = (
-    "In no norm have enough attacks run on the same images: three, or those of a preset other than "
-    "grid."
+    "In no norm have enough attacks run on the same images and at the same radii: three, or those "
+    "of a preset other than grid."
 )
 NEEDS_PROBES = f"{NEEDS} Or an older version made this run, which did not look at this."
 

@@ -69,7 +69,8 @@ CHART = Chart(
     reading="A cell is the share of the images that the attack of its row breaks within eps and "
     "that of its column does not; a pale column is a strong attack, a dark one misses much. The "
     "bars are what an attack breaks and no other does: without it the worst case would be that "
-    "much higher. eps is the one at which about half of the right answers are left.",
+    "much higher. Of the radii at which all of them ran, eps is the one at which about half of the "
+    "right answers are left.",
     limits="Every attack ran on the same images, the control sample where there is one; attacks "
     "that ran only where the bounds were open take no part. Attacks that agree may all be wrong: "
     "only a certificate rules out what none of them found.",

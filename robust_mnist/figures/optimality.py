@@ -16,7 +16,8 @@ WEAK = 0.9
 @_style.styled
 def draw(records: Records) -> Figure | None:
     """Draw sorted bars, a panel per norm."""
-    compared = _attacks.compared(records)
+    # Whoever ran at fewer radii would seem weak at the others.
+    compared = [alone for alone in _attacks.compared(records) if alone.even]
     if not compared:
         return None
     rows = max(len(alone.methods) for alone in compared)

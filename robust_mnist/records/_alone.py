@@ -25,7 +25,10 @@ class Alone:
         best: The smallest size that the run knows, from any attack, scheduled ones included.
         places: Place of each image in the test set.
         networks: Number of networks.
-        eps: Radius of the run at which nearest to half of the right answers are left.
+        radii: Radii above 0 at which all of them ran on all networks, in increasing order: beyond
+            the last one an attack may just not have run yet.
+        even: Whether none of them ran at any other radius.
+        eps: Of these radii the one at which nearest to half of the right answers are left.
         chosen: Whether a preset chose the attacks.
     """
 
@@ -35,15 +38,19 @@ class Alone:
     best: Float[np.ndarray, " images"]
     places: Int[np.ndarray, " images"]
     networks: int
+    radii: list[float]
+    even: bool
     eps: float
     chosen: bool
 
     @classmethod
     def of(cls, records: "Records", norm: str) -> "Alone | None":
-        """The attacks that ran in `norm`; None where these are not two with images in common."""
+        """The attacks of `norm`; None where not two of them share images and radii."""
         found = records.upper_by_method(norm)
-        grid = _radii(records, norm)
-        if len(found) < 2 or not grid.size:
+        if len(found) < 2:
+            return None
+        grid, even = _radii(records, norm, list(found))
+        if not grid:
             return None
         upper = np.stack(list(found.values()))  # [attacks, networks, images]
         best = np.stack([radii.upper for radii in records.radii_of(norm)])
@@ -60,7 +67,9 @@ class Alone:
             best=best.reshape(-1),
             places=np.tile(np.flatnonzero(common), len(best)),
             networks=len(best),
-            eps=float(grid[np.argmin(np.abs(standing - np.mean(best > 0) / 2))]),
+            radii=grid,
+            even=even,
+            eps=grid[int(np.argmin(np.abs(standing - np.mean(best > 0) / 2)))],
             chosen=scheduled(records, norm),
         )
 
@@ -109,13 +118,19 @@ class Alone:
         )
 
 
-def _radii(records: "Records", norm: str) -> Float[np.ndarray, " eps"]:
-    """Radii above 0 at which an attack ran, in increasing order."""
+def _radii(records: "Records", norm: str, methods: list[str]) -> tuple[list[float], bool]:
+    """Radii above 0 at which all of these ran, in increasing order; whether none ran elsewhere."""
     rows = records.rows
     if rows.empty:
-        return np.array([])
-    ran = (rows["norm"] == norm) & (rows["kind"] == "attacked") & (rows["eps"] > 0)
-    return np.sort(rows["eps"][ran].unique().astype(np.float64))
+        return [], False
+    ran = rows[(rows["norm"] == norm) & (rows["kind"] == "attacked") & (rows["eps"] > 0)]
+    each = [
+        set(ran["eps"][(ran["method"] == method) & (ran["seed"] == seed)].astype(float))
+        for method in methods
+        for seed in records.seeds
+    ]
+    shared = set.intersection(*each)
+    return sorted(shared), shared == set.union(*each)
 
 
 def scheduled(records: "Records", norm: str) -> bool:

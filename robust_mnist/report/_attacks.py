@@ -42,7 +42,7 @@ class Gap:
         return self.by_pgd - self.accuracy
 
 
-def gaps(alone: Alone, grid: list[float]) -> list[Gap]:
+def gaps(alone: Alone) -> list[Gap]:
     """Where attacks are far below PGD, for certain: the largest gap of each attack.
 
     Where no single one is, all of them may be so together, each on images of its own, and those
@@ -50,7 +50,6 @@ def gaps(alone: Alone, grid: list[float]) -> list[Gap]:
 
     Args:
         alone: The attacks of a norm.
-        grid: Radii to look at.
 
     Returns:
         The gaps whose whole interval is above `FAR`, the largest first.
@@ -58,7 +57,7 @@ def gaps(alone: Alone, grid: list[float]) -> list[Gap]:
     pgd = [i for i, name in enumerate(alone.methods) if name.startswith("pgd")]
     largest: dict[str, Gap] = {}
     methods = [*alone.methods, TOGETHER]
-    for eps in grid if 0 < len(pgd) < len(alone.methods) else []:
+    for eps in alone.radii if 0 < len(pgd) < len(alone.methods) else []:
         standing = np.concatenate([alone.upper, alone.best[None]]) > eps
         accuracy = standing.mean(axis=1)
         best = pgd[int(np.argmin(accuracy[pgd]))]
@@ -85,9 +84,7 @@ def warnings(records: Records) -> list[str]:
     sentences = []
     for norm in swept(records):
         alone = Alone.of(records, norm)
-        rows = records.rows
-        kept = rows[(rows["norm"] == norm) & (rows["kind"] == "attacked") & (rows["eps"] > 0)]
-        found = gaps(alone, sorted(kept["eps"].unique())) if alone else []
+        found = gaps(alone) if alone else []
         if alone and found:
             sentences.append(_sentence(alone, found))
     return sentences
