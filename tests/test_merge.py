@@ -120,6 +120,17 @@ def test_only_finished_runs_of_the_same_networks_and_images_are_merged(pair, tmp
     refused("second and .*first have other networks; compare them")
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_run_that_has_lost_its_wrong_images_is_refused(pair, tmp_path, lost):
+    """Of a norm that both hold, and of one that no other run holds."""
+    (pair[lost].path / "witnesses.npz").unlink()
+    if lost:
+        pair[0].write_arrays("radii", {})
+    with pytest.raises(InputError, match="lost its wrong images in linf; robust-mnist sweep"):
+        merge(pair, RunFolder(tmp_path / "out"), "merge")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.usefixtures("pair")
 def test_the_command_replaces_nothing_and_tells_what_comes_next(run, tmp_path):
     words = ["merge", "first", "second", "--out", "out"]

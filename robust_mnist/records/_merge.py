@@ -37,11 +37,13 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
         command: What made it, for `run.json`.
 
     Raises:
-        InputError: They are of other networks or images, or one of them is not finished.
+        InputError: They are of other networks or images, or one of them is not finished or has
+            lost wrong images.
         Contradiction: What one proved another has broken; nothing is written.
     """
     for run in runs:
         run.check_whole()
+        _check_witnesses(run)
         if run.unfinished():
             raise InputError(
                 f"{run.path} holds an unfinished sweep; robust-mnist report {run.path} says how it "
@@ -67,6 +69,16 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
         info["swept"] = hashlib.sha256((out.path / "radii.npz").read_bytes()).hexdigest()
     out.write_table("rows.csv", _rows([run.rows() for run in runs], radii, loaded[0].seeds))
     out.update(info)  # last: without it nobody takes a folder for a run
+
+
+def _check_witnesses(run: RunFolder) -> None:
+    names = run.array_names("witnesses")
+    gone = [norm for norm in run.load(panels=False).norms if f"witness/{norm}" not in names]
+    if gone:
+        raise InputError(
+            f"{run.path} has lost its wrong images in {', '.join(gone)}; "
+            f"robust-mnist sweep --run {run.path} makes what is missing again"
+        )
 
 
 def _check_alike(first: RunFolder, other: RunFolder) -> None:
