@@ -2,6 +2,7 @@ import dataclasses
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_sweep import LINF, QUIET, networks, part, same_results, task  # noqa: F401 fixtures
 
@@ -49,6 +50,7 @@ def test_merged_runs_are_what_one_sweep_of_everything_is(tmp_path, networks, par
         merge(runs, out, f"merge {name}")
         same_results(whole, out)
         out.check_whole()
+    assert RunFolder(tmp_path / "aba").info()["cells"] == RunFolder(tmp_path / "ab").info()["cells"]
     cells = RunFolder(tmp_path / "ab").info()["cells"]
     assert {method: totals["cells"] for method, totals in cells.items()} == {
         method: totals["cells"] for method, totals in whole.info()["cells"].items()
@@ -88,6 +90,32 @@ def test_every_method_keeps_its_best_and_rows_count_anew(pair, tmp_path):
     for (_, eps), correct in certified.correct.items():
         assert correct == np.sum(arrays["lower/linf"] >= eps)
     assert certified.correct["all", 0.02] == np.sum(proven >= 0.02) > 0
+
+
+def test_work_that_copies_share_counts_once(pair, tmp_path):
+    first, second = pair
+    closed = [{"norm": "linf", "eps": 0.02}, {"norm": "linf", "eps": 0.05}]
+    first.update({"closed": closed})
+    second.update({"closed": closed[:1]})
+
+    def merged(name):
+        merge(pair, RunFolder(tmp_path / name), "merge")
+        return RunFolder(tmp_path / name).info()
+
+    cells = first.info()["cells"]
+    assert merged("copies")["cells"] == cells
+    assert merged("closed")["closed"] == closed
+    fgsm = cells["linf/fgsm-linf"]
+    second.update({"cells": {"linf/fgsm-linf": {name: 2 * total for name, total in fgsm.items()}}})
+    assert merged("went on")["cells"] == cells | {"linf/fgsm-linf": {}}
+    # Where only the networks are copied, their training is all that is of the same seconds.
+    rows = second.rows()
+    learnt = rows.head(1).assign(kind="training", seconds=7.0)
+    first.write_table("rows.csv", pd.concat([rows, learnt]))
+    later = rows.assign(seconds=rows.seconds + 0.1)
+    second.write_table("rows.csv", pd.concat([later, learnt]))
+    tripled = {name: 3 * total for name, total in fgsm.items()}
+    assert merged("apart")["cells"] == cells | {"linf/fgsm-linf": tripled}
 
 
 def test_what_excludes_each_other_stops_and_nothing_is_written(pair, tmp_path):
@@ -133,6 +161,8 @@ def test_a_run_that_has_lost_its_wrong_images_is_refused(pair, tmp_path, lost):
 
 @pytest.mark.usefixtures("pair")
 def test_the_command_replaces_nothing_and_tells_what_comes_next(run, tmp_path):
+    code, _, err = run("merge", "first", "./first", "--out", "out")
+    assert (code, err) == (2, "robust-mnist: first is named twice; name each run once\n")
     words = ["merge", "first", "second", "--out", "out"]
     code, out, err = run(*words)
     assert (code, err) == (0, ""), err

@@ -21,10 +21,7 @@ def report(command: config.Report) -> Result:
     folders = [RunFolder(Path(name)) for name in names]
     for folder in folders:
         folder.check_whole()
-    places = [folder.path.resolve() for folder in folders]
-    for place, name in zip(places, names, strict=True):
-        if places.count(place) > 1:
-            raise InputError(f"{name} is named twice; name each run once")
+    _check_once(folders)
     default = folders[0].report if len(folders) == 1 else Path("runs/comparison.html")
     return write(
         folders,
@@ -40,8 +37,10 @@ def merge(command: config.Merge) -> Result:
     out = RunFolder(Path(command.out))
     if out.path.exists():
         raise InputError(f"{out.path} exists, and merge replaces nothing; choose another --out")
+    folders = [RunFolder(Path(name)) for name in command.runs]
+    _check_once(folders)
     records.merge(
-        [RunFolder(Path(name)) for name in command.runs],
+        folders,
         out,
         shlex.join(["robust-mnist", "merge", *command.runs, "--out", command.out]),
     )
@@ -49,6 +48,13 @@ def merge(command: config.Merge) -> Result:
     lines = [reports.text_table(told), ""] if told.radii else []
     lines.append(f"next: {shlex.join(['robust-mnist', 'audit', '--run', command.out])}")
     return Result("\n".join([*lines, f"run: {out.path}"]), {"run": str(out.path)})
+
+
+def _check_once(folders: list[RunFolder]) -> None:
+    places = [folder.path.resolve() for folder in folders]
+    for place, folder in zip(places, folders, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"{folder.path} is named twice; name each run once")
 
 
 def fresh(folder: RunFolder) -> bool:

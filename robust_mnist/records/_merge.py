@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
 
     Of each image the largest lower and the smallest upper bound count, the latter with its wrong
     image; of each method alone the best on every image. Where two runs tell of the same thing and
-    no bound decides, as with the time a cell took, the first run does.
+    no bound decides, as with the time a cell took, the first run does. Work that copies of a run
+    share counts once; of a method that went on in several copies no total is kept.
 
     Args:
         runs: At least two, of the same networks and images.
@@ -58,7 +60,8 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
         radii, witnesses = _joined(
             dataclasses.replace(loaded[0], radii=radii), witnesses, records, run.arrays("witnesses")
         )
-    info = _info([records.info for records in loaded], command)
+    tables = [run.rows() for run in runs]
+    info = _info([records.info for records in loaded], tables, command)
     for seed in loaded[0].seeds:
         (out.path / "model").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(first.model(seed), out.model(seed))
@@ -67,7 +70,7 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
         out.write_arrays("radii", radii)
         out.write_arrays("witnesses", witnesses)
         info["swept"] = hashlib.sha256((out.path / "radii.npz").read_bytes()).hexdigest()
-    out.write_table("rows.csv", _rows([run.rows() for run in runs], radii, loaded[0].seeds))
+    out.write_table("rows.csv", _rows(tables, radii, loaded[0].seeds))
     out.update(info)  # last: without it nobody takes a folder for a run
 
 
@@ -156,21 +159,48 @@ def _rows(
     return rows
 
 
-def _info(infos: Sequence[Mapping[str, Any]], command: str) -> dict[str, Any]:
+def _info(
+    infos: Sequence[Mapping[str, Any]], tables: Sequence["pd.DataFrame"], command: str
+) -> dict[str, Any]:
     """`run.json` of all: that of the first, with the work and the commands of the others."""
     first = infos[0]
     info = {name: value for name, value in first.items() if name not in _OF_PARTS}
-    cells: dict[str, dict[str, float]] = {}
     stages: dict[str, list[str]] = {}
     for one in infos:
-        for name, totals in one.get("cells", {}).items():
-            held = cells.get(name, dict.fromkeys(totals, 0.0))
-            # What one of them did not count is no total.
-            cells[name] = {key: held[key] + totals[key] for key in held if key in totals}
         for seed, done in one.get("stages", {}).items():
             stages[seed] = list(dict.fromkeys([*stages.get(seed, []), *done]))
-    closed = [entry for one in infos for entry in one.get("closed", [])]
+    closed = _different([entry for one in infos for entry in one.get("closed", [])])
     commands = dict.fromkeys([*(str(one.get("command", "")) for one in infos), command])
     info |= {"command": " && ".join(filter(None, commands))}
+    cells = _cells([one.get("cells", {}) for one in infos], [_work(rows) for rows in tables])
     found = {"cells": cells, "stages": stages, "closed": closed}
     return info | {name: value for name, value in found.items() if value}
+
+
+def _cells(
+    parts: Sequence[Mapping[str, Mapping[str, float]]], works: Sequence[set[tuple[str, ...]]]
+) -> dict[str, dict[str, float]]:
+    """The totals of each method; empty where copies of one run went on with it."""
+    found: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        # Equal totals, seconds and all, are those of copies.
+        of = {frozenset(p[name].items()): at for at, p in enumerate(parts) if name in p}.values()
+        if any(works[one] & works[two] for one, two in itertools.combinations(of, 2)):
+            found[name] = {}  # a part of the work would count twice, and nothing tells how much
+            continue
+        totals = [parts[at][name] for at in of]
+        # What one of them did not count is no total.
+        shared = [key for key in totals[0] if all(key in each for each in totals)]
+        found[name] = {key: sum(each[key] for each in totals) for key in shared}
+    return found
+
+
+def _work(rows: "pd.DataFrame") -> set[tuple[str, ...]]:
+    """The cells of a sweep, each with its seconds: no two computations have the very same ones."""
+    swept = rows[rows.kind.isin(["attacked", "certified", "step"]) & rows.seconds.notna()]
+    text = swept[[*KEY, "seconds"]].astype(str).fillna("")
+    return set(text.itertuples(index=False, name=None))
+
+
+def _different(entries: Sequence[Any]) -> list[Any]:
+    return [entry for at, entry in enumerate(entries) if entry not in entries[:at]]
