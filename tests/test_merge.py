@@ -138,7 +138,8 @@ def test_only_finished_runs_of_the_same_networks_and_images_are_merged(pair, tmp
             merge(pair, RunFolder(tmp_path / "out"), "merge")
         assert not (tmp_path / "out").exists()
 
-    second.show({"done": 1}, second.rows(), {})
+    about = {"plan": "some", "done": 1, "of": 2, "flags": [], "run": {}}
+    second.show(about, second.rows(), {})
     refused("second holds an unfinished sweep; robust-mnist report")
     second.forget_cells()
     second.update({"data": {"test_sha256": "of others"}})

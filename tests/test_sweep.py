@@ -337,6 +337,109 @@ def test_a_killed_sweep_that_goes_on_with_another_plan_keeps_true_witnesses(
     assert np.array_equal(actual[found], upper[found])
 
 
+def test_another_sweep_or_certify_leaves_what_a_stopped_one_has_found(
+    tmp_path, networks, part, monkeypatch
+):
+    """Though it tightens the bounds, and has a cell of the stopped one's own plan done before."""
+    from robust_mnist.data.pixels import to_float
+    from robust_mnist.sweep import _sweep, sizes
+    from robust_mnist.sweep._certify import settle_run
+
+    models = {0: networks[0]}
+    stopped = task(tmp_path, part, **LINF)
+    undo = stop_after(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(stopped, models, QUIET)
+    undo()
+    kept = sorted((stopped.folder.path / "cells").rglob("*.npz"))
+    assert len(kept) == 3
+    for eps, method in ((0.02, "fgsm-linf"), (0.03, "pgd40-linf")):
+        other = task(tmp_path, part, norm=("linf",), eps=(eps,), methods=(method,))
+        assert sweep_run(other, models, QUIET)
+        assert sorted((stopped.folder.path / "cells").rglob("*.npz")) == kept
+        assert stopped.folder.unfinished()["done"] == 3
+    list(settle_run(other, models, "linf", ["ibp-linf", "fab100-targeted-linf"], 0.03))
+    found = stopped.folder.load(unfinished=True)
+    for name, array in stopped.folder.arrays("radii").items():  # it knows more
+        np.testing.assert_array_equal(found.radii[name], array)
+    assert sorted((stopped.folder.path / "cells").rglob("*.npz")) == kept
+    assert stopped.folder.unfinished()["done"] == 3
+
+    ran, real = [], _sweep.run_cell
+
+    def counted(*args, **rest):
+        ran.append(args[3:5])
+        return real(*args, **rest)
+
+    monkeypatch.setattr(_sweep, "run_cell", counted)
+    assert sweep_run(stopped, models, QUIET)
+    assert ran == [("pgd40-linf", 0.05), ("ibp-linf", np.inf)]
+    assert not (stopped.folder.path / "cells").exists()
+    assert stopped.folder.unfinished() == {}
+    upper = stopped.folder.arrays("radii")["upper/linf"]
+    witness = stopped.folder.arrays("witnesses")["witness/linf"]
+    found = np.isfinite(upper)
+    actual = sizes("linf", to_float(part.images), witness)
+    assert np.array_equal(actual[found], upper[found])
+
+
+def test_a_kept_cell_without_an_image_that_it_would_need_runs_again(
+    tmp_path, networks, part, monkeypatch
+):
+    from robust_mnist.data.pixels import to_float
+    from robust_mnist.sweep import sizes
+
+    models = {0: networks[0]}
+    job = task(tmp_path, part, **LINF)
+    undo = stop_after(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(job, models, QUIET)
+    undo()
+    for path in (job.folder.path / "cells").rglob("fgsm-linf/*.npz"):
+        path.unlink()  # what comes after it holds no image where it was closest
+    sweep_run(job, models, QUIET)
+    upper = job.folder.arrays("radii")["upper/linf"]
+    found = np.isfinite(upper)
+    actual = sizes("linf", to_float(part.images), job.folder.arrays("witnesses")["witness/linf"])
+    assert np.array_equal(actual[found], upper[found])
+
+
+def test_a_sweep_that_was_killed_while_it_put_its_cells_away_does_so_next_time(
+    tmp_path, networks, part, monkeypatch
+):
+    job = task(tmp_path, part, norm=("linf",), eps=(0.02,), methods=("fgsm-linf",))
+
+    def dies(*args):
+        del args
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "forget_cells", dies)
+        with pytest.raises(KeyboardInterrupt):
+            sweep_run(job, {0: networks[0]}, QUIET)
+    assert job.folder.unfinished()
+    assert not sweep_run(job, {0: networks[0]}, QUIET)
+    assert job.folder.unfinished() == {}
+    assert not (job.folder.path / "cells").exists()
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"done": 1}, "of, flags, run"),
+        ({"done": 1, "of": 2, "flags": "--norm", "run": {}}, "flags"),
+        ({"done": "one", "of": 2, "flags": [], "run": {}}, "done"),
+    ],
+)
+def test_what_is_shown_of_a_stopped_sweep_is_whole_or_damaged(tmp_path, part, about, said):
+    folder = task(tmp_path, part, **LINF).folder
+    folder.show({"plan": "some", **about}, pd.DataFrame(columns=list(COLUMNS)), {})
+    with pytest.raises(InputError, match=f"some.npz .*it says nothing of {said}; delete it"):
+        folder.unfinished()
+    with pytest.raises(InputError, match="it says nothing of"):
+        folder.load(unfinished=True)
+
+
 def test_nothing_is_said_of_norms_and_radii_that_no_attack_saw(tmp_path, networks, part):
     steps = task(tmp_path, part, "steps", methods=("gradient-step",))
     sweep_run(steps, {0: networks[0]}, QUIET)

@@ -1,7 +1,9 @@
 """A run's folder: where each file stands, and how it is read and written."""
 
+import contextlib
 import dataclasses
 import functools
+import io
 import json
 import shutil
 import zipfile
@@ -137,46 +139,76 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "open", ignore_errors=True)
 
-    def forget_cells(self) -> None:
-        """Delete what an unfinished sweep has left, first of all what readers see of it."""
-        self._about.unlink(missing_ok=True)
-        for folder in ("unfinished", "cells"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
+    def forget_cells(self, plan: str = "*") -> None:
+        """Delete what unfinished sweeps have left, first of all what readers see of them.
+
+        Args:
+            plan: The `plan` of one of them, as `show` was told; by default all.
+        """
+        for shown in self._unfinished.glob(f"{plan}.npz"):
+            shown.unlink(missing_ok=True)
+        cells = self.path / "cells"
+        for folder in cells.glob(plan):
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self._unfinished, cells):
+            with contextlib.suppress(OSError):  # absent, or there is another sweep
+                folder.rmdir()
 
     # --- an unfinished sweep ------------------------------------------------------------------
 
     @property
-    def _about(self) -> Path:
-        return self.path / "unfinished" / "sweep.json"
+    def _unfinished(self) -> Path:
+        return self.path / "unfinished"
 
     def show(
         self, about: Mapping[str, Any], rows: "pd.DataFrame", radii: Mapping[str, np.ndarray]
     ) -> None:
-        """Let readers see what an unfinished sweep has found so far.
+        """Let readers see what an unfinished sweep has found so far, all in one file.
 
         Args:
-            about: `done` cells `of` how many, the `flags` that ask for the rest, and in `run` what
-                it changes in `run.json`.
+            about: The `plan` that tells it from other sweeps, `done` cells `of` how many, the
+                `flags` that ask for the rest, `swept` as in `run.json` when it began, and in `run`
+                what it changes there.
             rows: Rows that it adds.
             radii: Arrays that it changes.
         """
-        folder = RunFolder(self._about.parent)
-        folder.write_arrays("radii", radii, compress=False)
-        folder.write_table("rows.csv", rows)
-        files.write_text(self._about, json.dumps(about) + "\n")
+        texts = {"about": json.dumps(about), "rows": rows.to_csv(index=False)}
+        arrays = {name: np.asarray(text) for name, text in texts.items()}
+        arrays |= {f"radii/{name}": array for name, array in radii.items()}
+        RunFolder(self._unfinished).write_arrays(about["plan"], arrays, compress=False)
 
     def unfinished(self) -> dict[str, Any]:
         """What `show` was told of a sweep that is under way or was stopped; empty if none was.
 
+        Of several the one that was shown last.
+
         Raises:
             InputError: The file is damaged.
         """
-        if not self._about.is_file():
-            return {}
+        return self._shown()[0]
+
+    def _shown(self) -> tuple[dict[str, Any], "pd.DataFrame", dict[str, np.ndarray]]:
+        import pandas as pd
+
+        shown = list(self._unfinished.glob("[!.]*.npz"))
+        if not shown:
+            return {}, pd.DataFrame(), {}
+        path = max(shown, key=lambda path: path.stat().st_mtime_ns)
+        stored = RunFolder(self._unfinished).arrays(path.stem)
+        if not stored:  # the sweep has come to its end just now
+            return {}, pd.DataFrame(), {}
         try:
-            return dict(json.loads(self._about.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise _damaged(self._about, error) from error
+            about = json.loads(str(stored["about"]))
+            rows = _frame(io.StringIO(str(stored["rows"])), path, COLUMNS)
+        except (KeyError, ValueError) as error:
+            raise _damaged(path, error) from error
+        kinds = {"done": int, "of": int, "flags": list, "run": dict}
+        lacking = [name for name, kind in kinds.items() if not isinstance(about.get(name), kind)]
+        if lacking:
+            raise _damaged(path, f"it says nothing of {', '.join(lacking)}")
+        start = "radii/"
+        radii = {n.removeprefix(start): stored[n] for n in stored if n.startswith(start)}
+        return about, rows, radii
 
     # --- tables -------------------------------------------------------------------------------
 
@@ -201,18 +233,7 @@ class RunFolder:
         import pandas as pd
 
         path = self.path / name
-        if not path.is_file():
-            return pd.DataFrame()
-        text = dict.fromkeys(("norm", "method", "kind", "split", "commit", "jax"), str)
-        blank = {column: [""] for column in ("eps", "step", "seconds")}
-        try:
-            frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=blank)
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
-        missing = [column for column in columns if column not in frame]
-        if missing:
-            raise _damaged(path, f"it has no column {missing[0]}")
-        return frame
+        return _frame(path, path, columns) if path.is_file() else pd.DataFrame()
 
     # --- arrays -------------------------------------------------------------------------------
 
@@ -287,11 +308,15 @@ class RunFolder:
                 checks, which are of what stood before, are left out then.
         """
         rows, radii, info = self.rows(), self.arrays("radii"), self.info()
-        if unfinished and (about := self.unfinished()):
-            folder = RunFolder(self._about.parent)
-            rows, radii = _joined(rows, folder.rows()), radii | folder.arrays("radii")
-            info |= about["run"] | {"unfinished": about, "audit": [], "unchecked": []}
-            panels = False
+        if unfinished:
+            about, new_rows, new_radii = self._shown()
+            # What was written since knows more, of the same images.
+            if about and about.get("swept") == info.get("swept"):
+                rows, radii = _joined(rows, new_rows), radii | new_radii
+                info |= about["run"]
+            if about:
+                info |= {"unfinished": about, "audit": [], "unchecked": []}
+                panels = False
         return Records(
             name=self.path.resolve().name,
             info=info,
@@ -366,6 +391,22 @@ def _settings(info: Mapping[str, Any]) -> TrainSettings:
     if info.get("sweep") is not None:
         restore(SweepSettings, info["sweep"])
     return restore(TrainSettings, info["settings"])
+
+
+def _frame(source: Path | io.StringIO, path: Path, columns: tuple[str, ...]) -> "pd.DataFrame":
+    """A table from CSV, which stands in the file `path`."""
+    import pandas as pd
+
+    text = dict.fromkeys(("norm", "method", "kind", "split", "commit", "jax"), str)
+    blank = {column: [""] for column in ("eps", "step", "seconds")}
+    try:
+        frame = pd.read_csv(source, dtype=text, keep_default_na=False, na_values=blank)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise _damaged(path, f"it has no column {missing[0]}")
+    return frame
 
 
 def _joined(old: "pd.DataFrame", new: "pd.DataFrame") -> "pd.DataFrame":

@@ -175,11 +175,7 @@ def found_cell(bounds: Bounds, method: str, at: Int64[np.ndarray, " chosen"], fo
     images = bounds.radii.upper.size
     spread = lambda values, missing: _scattered(values, at, images, missing)
     size, reached = spread(found.size, np.inf), spread(found.reached, -1)
-    merged = bounds.radii.merge(Radii.attacked(bounds.radii.norm, method, size, reached))
-    # Two methods often end in the same corner: of equal sizes the merge takes the same one always.
-    taken = (merged.method == method) & (merged.upper == size)
-    held = (bounds.radii.method == method) & (bounds.radii.upper == merged.upper)
-    improved = np.flatnonzero(taken & ~(held & (bounds.radii.reached == merged.reached)))
+    improved = _improved(bounds, method, size, reached)
     return {
         "size": size,
         "own": spread(found.own, np.nan),
@@ -190,6 +186,36 @@ def found_cell(bounds: Bounds, method: str, at: Int64[np.ndarray, " chosen"], fo
         "close": np.asarray(found.close),
         "nonfinite": np.asarray(found.nonfinite),
     }
+
+
+def kept_cell(bounds: Bounds, method: str, cell: Cell) -> Cell:
+    """A cell from a file, with the wrong images that are closer than what is known by now.
+
+    Args:
+        bounds: What is known, perhaps more than when the cell was made.
+        method: Its method.
+        cell: As `run_cell` gave it, or empty.
+
+    Returns:
+        The cell, ready to be merged; empty where it lacks an image that it would need.
+    """
+    if "size" not in cell:
+        return cell
+    improved = _improved(bounds, method, cell["size"], cell["reached"])
+    if not np.isin(improved, cell["improved"]).all():
+        return {}
+    witness = cell["witness"][np.searchsorted(cell["improved"], improved)]
+    return {**cell, "improved": improved, "witness": witness}
+
+
+def _improved(
+    bounds: Bounds, method: str, size: np.ndarray, reached: np.ndarray
+) -> Int64[np.ndarray, " closer"]:
+    merged = bounds.radii.merge(Radii.attacked(bounds.radii.norm, method, size, reached))
+    # Two methods often end in the same corner: of equal sizes the merge takes the same one always.
+    taken = (merged.method == method) & (merged.upper == size)
+    held = (bounds.radii.method == method) & (bounds.radii.upper == merged.upper)
+    return np.flatnonzero(taken & ~(held & (bounds.radii.reached == merged.reached)))
 
 
 def radii(

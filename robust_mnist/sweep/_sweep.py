@@ -19,7 +19,7 @@ from robust_mnist.data import Part
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import AT_ONE_EPS, Row, RunFolder, table
 from robust_mnist.sweep._aim import Aim
-from robust_mnist.sweep._bounds import Bounds, Cell, run_cell, runs_once
+from robust_mnist.sweep._bounds import Bounds, Cell, kept_cell, run_cell, runs_once
 from robust_mnist.sweep._cost import Passes, driver_cost
 from robust_mnist.sweep._driver import Search, method_key
 from robust_mnist.sweep._methods import Plan, norm_of
@@ -90,6 +90,7 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
     ]
     missing = sum(len(network.missing) + len(network.stages) for network in networks)
     if not missing:
+        _forget(task.folder, networks)
         return False
     wanted = sum(network.wanted for network in networks)
     there = wanted - missing + sum(network.stored() for network in networks)
@@ -113,6 +114,7 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
             _show(task, networks, wanted - missing + done, wanted)
         raise
     _write(task.folder, networks)
+    _forget(task.folder, networks)  # last, so that no kill loses any
     return True
 
 
@@ -164,7 +166,9 @@ class _Network:
         ]
         self.wanted += sum(map(len, task.plan.stages.values()))
         self.staged = [*held]
-        what = repr((task.attack_seed, self.missing, self.stages, task.plan.aim))
+        # Not what is missing of it: results of other sweeps must not hide what this one has kept.
+        plan = task.plan
+        what = repr((task.attack_seed, wanted, plan.stages, plan.control, plan.aim))
         self.plan = f"{zlib.crc32(what.encode()):08x}"
         images, control = len(task.part.labels), task.plan.control
         # All of them where that is not more, so that nothing is left to chance.
@@ -220,7 +224,7 @@ class _Network:
         """An attack where the bounds are open, or what a sweep cut short has kept of it."""
         norm = bounds.radii.norm
         place = self._place(norm, method)
-        cell = place.arrays("stage")
+        cell = kept_cell(bounds, method, place.arrays("stage"))
         if cell:
             bounds.merge(method, cell, credit=False)
         else:
@@ -247,7 +251,7 @@ class _Network:
 
     def _place(self, norm: str, method: str) -> RunFolder:
         # A cell keeps witnesses only where it improved on the cells before it, so it is good for
-        # the very same list of cells alone.
+        # the same list of cells, and where nothing has become less since.
         return RunFolder(
             self.task.folder.path / "cells" / self.plan / f"seed-{self.seed}" / norm / method
         )
@@ -264,7 +268,7 @@ class _Network:
     def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
         norm = bounds.radii.norm
         place = self._place(norm, method)
-        cell = place.arrays(_text(eps))
+        cell = kept_cell(bounds, method, place.arrays(_text(eps)))
         if not cell:
             with stopwatch() as elapsed:
                 at = None if method in CERTIFIERS else self.control
@@ -436,7 +440,10 @@ def _show(task: Task, networks: list[_Network], done: int, of: int) -> None:
         row for at, network in enumerate(networks)
         for row in network.rows({norm: parts[at] for norm, parts in seen.items()})
     ]  # fmt: skip
-    about = {"done": done, "of": of, "flags": task.flags, "run": _made(task.folder, networks)}
+    about = {
+        "plan": networks[0].plan, "done": done, "of": of, "flags": task.flags,
+        "run": _made(task.folder, networks), "swept": task.folder.info().get("swept"),
+    }  # fmt: skip
     task.folder.show(about, table(rows), _stacked(seen))
 
 
@@ -473,8 +480,14 @@ def _made(folder: RunFolder, networks: list[_Network]) -> dict[str, Any]:
     return {"cells": timings} | ({"stages": stages} if stages else {})
 
 
+def _forget(folder: RunFolder, networks: list[_Network]) -> None:
+    """Delete the cells of this sweep; those of others that were stopped stay."""
+    for plan in {network.plan for network in networks}:
+        folder.forget_cells(plan)
+
+
 def _write(folder: RunFolder, networks: list[_Network]) -> None:
-    """Merge everything into the run's files; the cells go last, so that no kill loses any."""
+    """Merge everything into the run's files."""
     held = {norm: [network.bounds[norm] for network in networks] for norm in networks[0].bounds}
     witnesses = folder.arrays("witnesses")
     for norm, parts in held.items():
@@ -486,4 +499,3 @@ def _write(folder: RunFolder, networks: list[_Network]) -> None:
     folder.update({**_made(folder, networks), "swept": digest})
     # Rows last: a cell counts as done when its row stands.
     folder.add_rows(table([row for network in networks for row in network.rows(network.bounds)]))
-    folder.forget_cells()
