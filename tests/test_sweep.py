@@ -261,7 +261,11 @@ def test_readers_see_what_a_stopped_sweep_has_found(tmp_path, networks, part, mo
     rows = found.rows[found.rows.kind == "attacked"]
     ran = {(row.seed, row.method, row.eps) for row in rows.itertuples() if row.eps > 0}
     of_both = {(seed, "fgsm-linf", eps) for seed in (0, 1) for eps in (0.02, 0.05)}
-    assert ran == of_both | {(0, "pgd40-linf", 0.02)}
+    assert ran == of_both  # of the third cell, which only the first network has, nothing
+    assert set(rows.groupby(["method", "eps"]).size()) == {2}
+    for row in rows.itertuples():
+        own = found.upper_by_method("linf")[row.method][row.seed]
+        assert row.correct == np.sum(own > row.eps)
     both = zip(found.radii_of("linf"), whole.folder.load().radii_of("linf"), strict=True)
     for so_far, final in both:
         assert np.all(so_far.upper >= final.upper)
@@ -270,6 +274,85 @@ def test_readers_see_what_a_stopped_sweep_has_found(tmp_path, networks, part, mo
     sweep_run(job, networks, QUIET)
     assert job.folder.unfinished() == {}
     same_results(whole.folder, job.folder)
+
+
+def watched(monkeypatch, folder, stop=None):
+    """What readers are shown when each new cell begins: cells done, and rows by method."""
+    from robust_mnist.sweep import _sweep
+
+    seen, real = [], _sweep.run_cell
+
+    def run_cell(*args, **rest):
+        found = folder.load(unfinished=True)
+        rows = found.rows
+        ran = [] if rows.empty else rows[(rows.kind == "attacked") & (rows.eps > 0)].method
+        seen.append((found.info.get("unfinished", {}).get("done"), len(ran)))
+        if len(seen) == stop:
+            raise KeyboardInterrupt
+        return real(*args, **rest)
+
+    monkeypatch.setattr(_sweep, "SHOW_EVERY", 0)
+    monkeypatch.setattr(_sweep, "run_cell", run_cell)
+    return seen, lambda: monkeypatch.setattr(_sweep, "run_cell", real)
+
+
+def test_readers_see_each_cell_during_the_sweep_and_never_fewer_when_it_goes_on(
+    tmp_path, networks, part, monkeypatch
+):
+    job = task(tmp_path, part, **LINF)
+    seen, undo = watched(monkeypatch, job.folder, stop=4)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(job, {0: networks[0]}, QUIET)
+    assert seen == [(None, 0), (1, 1), (2, 2), (3, 3)]
+    undo()
+    shown, real = [], RunFolder.show
+
+    def show(folder, about, *rest):
+        shown.append(about["done"])
+        real(folder, about, *rest)
+
+    monkeypatch.setattr(RunFolder, "show", show)
+    seen, _ = watched(monkeypatch, job.folder)
+    sweep_run(job, {0: networks[0]}, QUIET)
+    assert seen == [(3, 3), (4, 4)]
+    assert shown == [3, 4, 5]
+
+
+def test_readers_see_several_networks_when_all_are_equally_far(
+    tmp_path, networks, part, monkeypatch
+):
+    job = task(tmp_path, part, **LINF)
+    job.folder.update({"settings": {"seed": 0, "seeds": 2}})
+    seen, _ = watched(monkeypatch, job.folder, stop=6)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run(job, networks, QUIET)
+    assert seen == [(None, 0), (None, 0), (2, 2), (2, 2), (4, 4), (4, 4)]
+
+
+def test_fast_cells_are_seen_before_a_slow_stage(tmp_path, networks, part, monkeypatch):
+    from robust_mnist.sweep import _sweep
+
+    job = task(tmp_path, part, norm=("linf",))
+    settled = dataclasses.replace(
+        job.plan, methods={"linf": ("fgsm-linf",)}, eps={"linf": (0.0, 0.02, 0.05)},
+        stages={"linf": ("pgd40-linf",)}, control=10,
+    )  # fmt: skip
+    job = dataclasses.replace(job, plan=settled)
+    seen, real = [], _sweep.run_stage
+
+    def watched_stage(*args, **rest):
+        def rounds():
+            work = real(*args, **rest)
+            yield next(work)
+            about = job.folder.unfinished()
+            seen.append(about["of"] - about["done"])
+            return (yield from work)
+
+        return rounds()
+
+    monkeypatch.setattr(_sweep, "run_stage", watched_stage)
+    sweep_run(job, {0: networks[0]}, QUIET)
+    assert seen == [1]  # the stage is all that is left
 
 
 def test_before_the_first_stage_readers_see_the_control_sample_alone(

@@ -6,7 +6,7 @@ import math
 import time
 import zlib
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +25,10 @@ from robust_mnist.sweep._driver import Search, method_key
 from robust_mnist.sweep._methods import Plan, norm_of
 from robust_mnist.sweep._schedule import Stage, control_sample, run_stage, still_open
 from robust_mnist.sweep._steps import step_sweep
+
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 Seconds = dict[tuple[str, str, float], float]
@@ -93,39 +97,50 @@ def sweep_run(task: Task, models: dict[int, AbstractClassifier], console: Consol
         _forget(task.folder, networks)
         return False
     wanted = sum(network.wanted for network in networks)
-    there = wanted - missing + sum(network.stored() for network in networks)
+    stored = sum(network.stored() for network in networks)
+    there = wanted - missing + stored
     if there:
         console.note(f"continuing: {there} of {wanted} cells are there")
     for norm in sorted(networks[0].lost):
         console.note(f"{task.folder.path} has lost its results in {norm}: they are made again")
-    done, shown = 0, -np.inf
+    done, shown, seen, fresh = 0, -np.inf, _seen(task, networks), False
+
+    def show() -> None:
+        task.folder.show({**seen.about, "done": wanted - missing + done, "of": wanted}, *seen[1:])
+
     try:
         # A stage takes as long as many cells, and nobody knows how many.
         even = not any(network.stages for network in networks)
         with console.progress("sweep", missing, even=even) as update:
-            for finished, text in _in_turn(networks):
+            for finished, level, text in _in_turn(networks):
                 done += finished
                 update(done, text)
-                if finished and time.monotonic() - shown > SHOW_EVERY:
-                    _show(task, networks, wanted - missing + done, wanted)
-                    shown = time.monotonic()
+                if level:
+                    seen, fresh = _seen(task, networks), True
+                # Nobody knows how long the next round of a stage takes.
+                due = not finished or time.monotonic() - shown > SHOW_EVERY
+                # What was stored has been seen before, and more of it than is repeated by now.
+                if fresh and due and done >= stored:
+                    show()
+                    shown, fresh = time.monotonic(), False
     except BaseException:
-        if done:
-            _show(task, networks, wanted - missing + done, wanted)
+        if done and done >= stored:
+            show()
         raise
     _write(task.folder, networks)
     _forget(task.folder, networks)  # last, so that no kill loses any
     return True
 
 
-def _in_turn(networks: list["_Network"]) -> Iterator[tuple[int, str]]:
-    """One cell of each network after the other: all are equally far wherever the sweep stops."""
+def _in_turn(networks: list["_Network"]) -> Iterator[tuple[int, bool, str]]:
+    """One cell of each network after the other; how many that are, and whether all are level."""
     running = [(network, network.run()) for network in networks]
     while running:
         still = []
         for network, cells in running:
             for finished, text in cells:
-                yield finished, f"seed {network.seed}: {text}"
+                level = bool(finished) and network is running[-1][0]
+                yield finished, level, f"seed {network.seed}: {text}"
                 if finished:
                     still.append((network, cells))
                     break
@@ -429,8 +444,16 @@ def _norms_held(folder: RunFolder) -> set[str]:
     return of("radii", "method/") & of("witnesses", "witness/")
 
 
-def _show(task: Task, networks: list[_Network], done: int, of: int) -> None:
-    """Write what the cells so far prove, for readers alone: a sweep goes on from the cells."""
+class _Seen(NamedTuple):
+    """What `RunFolder.show` is given, but for the number of cells."""
+
+    about: dict[str, Any]
+    rows: "pd.DataFrame"
+    radii: dict[str, np.ndarray]
+
+
+def _seen(task: Task, networks: list[_Network]) -> _Seen:
+    """What the cells so far prove, for readers alone: a sweep goes on from the cells."""
     seen: dict[str, list[Bounds]] = {}
     for norm in networks[0].bounds:
         parts = [part for network in networks if (part := network.so_far(norm)) is not None]
@@ -441,10 +464,10 @@ def _show(task: Task, networks: list[_Network], done: int, of: int) -> None:
         for row in network.rows({norm: parts[at] for norm, parts in seen.items()})
     ]  # fmt: skip
     about = {
-        "plan": networks[0].plan, "done": done, "of": of, "flags": task.flags,
+        "plan": networks[0].plan, "flags": task.flags,
         "run": _made(task.folder, networks), "swept": task.folder.info().get("swept"),
     }  # fmt: skip
-    task.folder.show(about, table(rows), _stacked(seen))
+    return _Seen(about, table(rows), _stacked(seen))
 
 
 def _stacked(bounds: Mapping[str, list[Bounds]]) -> dict[str, np.ndarray]:
@@ -452,8 +475,7 @@ def _stacked(bounds: Mapping[str, list[Bounds]]) -> dict[str, np.ndarray]:
     found = {}
     for parts in bounds.values():
         per_network = [part.arrays() for part in parts]
-        # Of an unfinished sweep the first networks may be a method ahead.
-        for name in set.intersection(*map(set, per_network)):
+        for name in per_network[0]:
             arrays = [arrays[name] for arrays in per_network]
             found[name] = arrays[0] if len(arrays) == 1 else np.stack(arrays)
     return found
@@ -476,7 +498,7 @@ def _made(folder: RunFolder, networks: list[_Network]) -> dict[str, Any]:
             for key, value in new.items()
             if key not in (*totals, *COUNTS)
         }
-    stages = {str(network.seed): network.staged for network in networks if network.staged}
+    stages = {str(network.seed): [*network.staged] for network in networks if network.staged}
     return {"cells": timings} | ({"stages": stages} if stages else {})
 
 
