@@ -10,6 +10,7 @@ from robust_mnist.config import TrainSettings
 from robust_mnist.errors import InputError
 from robust_mnist.records import Contradiction, RunFolder, merge
 from robust_mnist.records._rows import HISTORY
+from robust_mnist.report._owner import identity
 from robust_mnist.sweep import sweep_run
 
 
@@ -116,6 +117,20 @@ def test_work_that_copies_share_counts_once(pair, tmp_path):
     second.write_table("rows.csv", pd.concat([later, learnt]))
     tripled = {name: 3 * total for name, total in fgsm.items()}
     assert merged("apart")["cells"] == cells | {"linf/fgsm-linf": tripled}
+
+
+def test_a_merged_run_is_none_of_its_parts_but_names_them(pair, tmp_path):
+    first, second = pair
+    begun = {"name": "first", "created": "2026-01-01T00:00:00+00:00"}
+    for run in pair:
+        run.update(begun)
+    once, twice = RunFolder(tmp_path / "once"), RunFolder(tmp_path / "twice")
+    merge(pair, once, "merge")
+    merge([once, second], twice, "merge")
+    assert len({identity([run]) for run in (first, once, twice)}) == 3
+    assert once.info()["name"] == "once"
+    parts = {"name": "once", "created": once.info()["created"], "merged": [begun, begun]}
+    assert twice.info()["merged"] == [parts, begun]
 
 
 def test_what_excludes_each_other_stops_and_nothing_is_written(pair, tmp_path):

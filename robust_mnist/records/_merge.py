@@ -1,6 +1,7 @@
 """Runs of the same networks on the same images, evaluated in several places, as one run."""
 
 import dataclasses
+import datetime as dt
 import hashlib
 import itertools
 import shutil
@@ -62,6 +63,12 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
         )
     tables = [run.rows() for run in runs]
     info = _info([records.info for records in loaded], tables, command)
+    info |= {
+        # A page knows its run by when that began, and this one is none of its parts.
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
+        "name": out.path.resolve().name,
+        "merged": [_part(records.info) for records in loaded],
+    }
     for seed in loaded[0].seeds:
         (out.path / "model").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(first.model(seed), out.model(seed))
@@ -175,6 +182,10 @@ def _info(
     cells = _cells([one.get("cells", {}) for one in infos], [_work(rows) for rows in tables])
     found = {"cells": cells, "stages": stages, "closed": closed}
     return info | {name: value for name, value in found.items() if value}
+
+
+def _part(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: info[name] for name in ("name", "created", "merged") if name in info}
 
 
 def _cells(
