@@ -207,6 +207,23 @@ def test_every_accuracy_is_in_the_table_with_its_interval(page, run):
         assert column in page.text
 
 
+def test_an_unfinished_page_names_the_images_of_every_norm(page):
+    records = synthetic.make(images=200)
+    begun = records.info | {"unfinished": {"done": 1, "of": 2, "flags": []}}
+    records = dataclasses.replace(records, info=begun)
+    shown = lambda records: Page(_one.page(records, dict.fromkeys(FIGURES), "r")).text
+    told = "found, by now on {}: on these, further attacks can only lower"
+    assert told.format("200 test images") in shown(records)
+    rows = records.rows.copy()
+    rows.loc[rows.norm == "l2", "images"] = 50
+    text = shown(dataclasses.replace(records, rows=rows))
+    images = "200 test images in Linf and 50 test images in L2"
+    assert told.format(images) in text
+    assert f"Accuracy at eps {images}; below each" in text
+    assert "the band is ±9.52 points in Linf and ±18.84 points in L2." in text
+    assert "by now" not in page.text
+
+
 def test_what_certify_or_close_proved_is_not_ascribed_to_the_one_certifier_of_the_sweep(run):
     from robust_mnist.report import _readings
 

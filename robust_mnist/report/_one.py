@@ -29,6 +29,7 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         name: _plate(name, chart, records, drawings[name], place)
         for name, chart in figures.FIGURES.items()
     }
+    tables = _tables(records)
     audit = _trust.worst_first(records.info.get("audit", []))
     unchecked = records.info.get("unchecked", [])
     return _page.render(
@@ -43,7 +44,9 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         first=plates.pop("robust_accuracy"),
         second=plates.pop("sandwich"),
         plates=list(plates.values()),
-        tables=_tables(records),
+        tables=tables,
+        sample=_by_norm(tables, "images", "{:,} test images"),
+        band=_by_norm(tables, "band", "±{} points"),
         warnings=_attacks.warnings(records),
         attacks=_attacks.summaries(records),
         certificates=_certificates.summaries(records),
@@ -133,3 +136,11 @@ def _tables(records: Records) -> list[dict[str, Any]]:
         }
         for table in _readings.tables(records)
     ]
+
+
+def _by_norm(tables: list[dict[str, Any]], name: str, text: str) -> str:
+    """What holds in all norms alike, or in which norm what does."""
+    found = {table["norm"]: text.format(table[name]) for table in tables}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return " and ".join(f"{told} in {norm}" for norm, told in found.items())
