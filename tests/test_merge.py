@@ -133,6 +133,42 @@ def test_a_merged_run_is_none_of_its_parts_but_names_them(pair, tmp_path):
     assert twice.info()["merged"] == [parts, begun]
 
 
+def test_merged_stages_leave_nothing_of_a_preset_missing(tmp_path, networks, part):  # noqa: F811
+    stages = ("pgd40-linf", "fmn100-linf")
+
+    def job(name, stages):
+        found = task(tmp_path, part, name, norm=("linf",))
+        settled = dataclasses.replace(
+            found.plan, methods={"linf": ("fgsm-linf",)}, eps={"linf": (0.0, 0.05)},
+            stages={"linf": stages}, control=10,
+        )  # fmt: skip
+        return dataclasses.replace(found, plan=settled)
+
+    runs = []
+    for stage in stages:
+        begun = job(stage, (stage,))
+        sweep_run(begun, {0: networks[0]}, QUIET)
+        runs.append(trained(begun.folder))
+    merge(runs, RunFolder(tmp_path / "out"), "merge")
+    assert not sweep_run(job("out", stages), {0: networks[0]}, QUIET)
+
+
+def test_of_equally_close_wrong_images_the_one_of_the_class_that_is_kept_stays(pair, tmp_path):
+    _, second = pair
+    radii, witnesses = second.arrays("radii"), second.arrays("witnesses")
+    broken = np.flatnonzero(np.isfinite(radii["upper/linf"]) & (radii["upper/linf"] > 0))[:2]
+    reached = radii["reached/linf"][broken]
+    radii["reached/linf"][broken] += np.array([-1, 1])  # the lower class counts
+    witnesses["witness/linf"][broken] = 0.25
+    second.write_arrays("radii", radii)
+    second.write_arrays("witnesses", witnesses)
+    out = RunFolder(tmp_path / "out")
+    merge(pair, out, "merge")
+    assert np.array_equal(out.arrays("radii")["reached/linf"][broken], reached - [1, 0])
+    theirs = np.all(out.arrays("witnesses")["witness/linf"][broken] == 0.25, axis=1)
+    assert theirs.tolist() == [True, False]
+
+
 def test_what_excludes_each_other_stops_and_nothing_is_written(pair, tmp_path):
     _, second = pair
     radii = second.arrays("radii")
