@@ -1053,7 +1053,8 @@ def test_a_report_of_a_stopped_sweep_says_so_and_how_to_go_on(run, finished, tmp
     page = tmp_path / "copy" / "report.html"
     told = (
         "The sweep is unfinished: 1 of 2 cells are there; "
-        f"robust-mnist sweep --run copy {flags} goes on with it"
+        f"robust-mnist sweep --run copy {flags} goes on with it; "
+        "to do without it, delete copy/unfinished"
     )
     code, out, err = run("report", "copy")
     assert code == 0, err
@@ -1061,6 +1062,11 @@ def test_a_report_of_a_stopped_sweep_says_so_and_how_to_go_on(run, finished, tmp
     assert told in page.read_text()
     assert "0.06" in page.read_text()
     assert "checks ok" not in page.read_text()  # they looked at what stood before
+    assert "These checks looked at what stood before" in page.read_text()
+    shutil.copytree(tmp_path / "copy", tmp_path / "without")
+    shutil.rmtree(tmp_path / "without" / "unfinished")
+    assert run("report", "without")[0] == 0
+    assert "checks ok" in (tmp_path / "without" / "report.html").read_text()
     code, _, err = run("report", "copy", "--publish")
     assert (code, err) == (
         2,
@@ -1069,6 +1075,7 @@ def test_a_report_of_a_stopped_sweep_says_so_and_how_to_go_on(run, finished, tmp
     assert run("sweep", "--run", "copy", *flags.split(), "--quiet")[0] == 0
     assert run("report", "copy")[0] == 0
     assert "sweep is unfinished" not in page.read_text()
+    assert "These checks looked at what stood before" not in page.read_text()
     assert "checks ok" in page.read_text()
 
 

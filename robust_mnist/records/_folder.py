@@ -304,8 +304,8 @@ class RunFolder:
 
         Args:
             panels: Whether to read these, which are for single images only.
-            unfinished: Whether to add what a sweep that was stopped has found. Panels and trust
-                checks, which are of what stood before, are left out then.
+            unfinished: Whether to add what a sweep that was stopped has found. Panels, which are of
+                what stood before, are left out then; trust checks are of that as well.
         """
         rows, radii, info = self.rows(), self.arrays("radii"), self.info()
         if unfinished:
@@ -315,7 +315,7 @@ class RunFolder:
                 rows, radii = _joined(rows, new_rows), radii | new_radii
                 info |= about["run"]
             if about:
-                info |= {"unfinished": about, "audit": [], "unchecked": []}
+                info |= {"unfinished": about}
                 panels = False
         return Records(
             name=self.path.resolve().name,

@@ -45,7 +45,7 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
 
 
 def unfinished(about: Mapping[str, Any] | None, place: str) -> str:
-    """How far a sweep is that was stopped, and the command that goes on; empty if none was.
+    """How far a sweep is that was stopped, and what goes on with it; empty if none was.
 
     Args:
         about: What `RunFolder.unfinished` tells of it.
@@ -56,7 +56,7 @@ def unfinished(about: Mapping[str, Any] | None, place: str) -> str:
     command = _line(["sweep", "--run", place, *about["flags"]])
     return (
         f"The sweep is unfinished: {about['done']} of {about['of']} cells are there; "
-        f"{command} goes on with it"
+        f"{command} goes on with it; to do without it, delete {place}/unfinished"
     )
 
 
