@@ -298,6 +298,15 @@ def test_the_plain_reading_is_the_rows_with_their_wilson_band(drawn, records):
         np.testing.assert_allclose(edges(labelled(axes, "95 %")), expected[["low", "high"]])
 
 
+def test_the_curve_of_an_attack_ends_where_it_was_last_run(records):
+    rows = records.rows
+    late = (rows["method"] == "pgd40-linf") & (rows["eps"] > 0.04)
+    axes = FIGURES["robust_accuracy"](dataclasses.replace(records, rows=rows[~late])).axes[0]
+    end = lambda method: labelled(axes, f"_{method}").get_xdata()[-1]
+    last = rows[~late & (rows["method"] == "pgd40-linf")]["eps"].max()
+    assert end("pgd40-linf") == last < end("fgsm-linf")
+
+
 @pytest.mark.parametrize(("panel", "norm"), [(0, "linf"), (1, "l2")])
 def test_the_worst_case_is_the_exact_survival_function(panel, norm, drawn, records):
     axes = drawn["robust_accuracy"].axes[panel]

@@ -131,7 +131,8 @@ def _draw_methods(axes: Axes, records: Records, norm: str, end: float) -> None:
     alone = records.upper_by_method(norm)
     rows = _curves.select(records, norm=norm, kind="attacked")
     for method, group in rows.groupby("method"):
-        _draw_method(axes, str(method), alone, end)
+        # Beyond the largest radius it ran at, an attack alone says nothing.
+        _draw_method(axes, str(method), alone, min(end, float(group["eps"].max())))
         by_eps = group.groupby("eps")[["accuracy", "low", "high"]].mean()
         if len(set(group["seed"])) > 1:
             spread = group.groupby("eps")["accuracy"].agg(["min", "max"])
