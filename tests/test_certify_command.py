@@ -59,7 +59,7 @@ def test_what_each_method_took_is_added_up_over_calls(run, finished, tmp_path):
         assert (code, err) == (0, "")
         for one in json.loads(out)[0]["methods"]:
             for name in counted:
-                key = f"linf/{one['method']}, at one eps", name
+                key = f"linf/{one['method']}, on open images", name
                 taken[key] = taken.get(key, 0.0) + one[name]
     cells = folder.info()["cells"]
     assert {name: cells[name] for name in before} == before

@@ -287,7 +287,7 @@ def test_what_each_image_took_is_kept_and_shown(run, finished, tmp_path):
     # As what certifiers took, though it has no place in `closed` by method.
     cells = RunFolder(tmp_path / "mine").info()["cells"]
     for one in found["methods"]:
-        cell = cells[f"linf/{one['method']}, at one eps"]
+        cell = cells[f"linf/{one['method']}, on open images"]
         assert (cell["images"], cell["domains"]) == (one["images"], one["domains"])
         assert not one["domains"] or f"{one['domains']:,} domains</span>" in page
 

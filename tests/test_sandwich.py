@@ -151,9 +151,9 @@ def test_what_ran_on_open_images_alone_says_what_it_took_and_on_how_many():
     records = known([0.02, 0.03], [np.inf] * 2, ["dear", "quick"])
     cost = {"cells": 2.0, "settled": 1.0, "compile_seconds": 3.0}
     cells = {
-        "linf/dear, at one eps": cost | {"images": 4.0, "domains": 1_234.0, "seconds": 8.0},
-        "linf/quick, at one eps": cost | {"images": 50.0, "domains": 0.0, "seconds": 0.5},
-        "linf/pgd40-linf, at one eps": cost | {"images": 5.0, "domains": 0.0, "seconds": 0.1},
+        "linf/dear, on open images": cost | {"images": 4.0, "domains": 1_234.0, "seconds": 8.0},
+        "linf/quick, on open images": cost | {"images": 50.0, "domains": 0.0, "seconds": 0.5},
+        "linf/pgd40-linf, on open images": cost | {"images": 5.0, "domains": 0.0, "seconds": 0.1},
     }
     counted = {"linf/pgd40-linf": {"forward": 4.0, "backward": 2.0, "close": 0.0, "nonfinite": 0.0}}
     counted["linf/pgd40-linf"] |= {"seconds": 7.0, "compile_seconds": 1.0}

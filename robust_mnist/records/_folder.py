@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 # Ends the names, under `cells` of `run.json`, of what ran only on open images, at one radius.
-AT_ONE_EPS = ", at one eps"
+ON_OPEN_IMAGES = ", on open images"
 _BEGUN = ("settings", "environment", "data")  # what `run.json` holds from the beginning
 # `run.json` goes last: without it nobody could tell that the folder was a run.
 FILES = (

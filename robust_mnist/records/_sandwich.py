@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from robust_mnist import statistics
-from robust_mnist.records._folder import AT_ONE_EPS
+from robust_mnist.records._folder import ON_OPEN_IMAGES
 from robust_mnist.records._radii import Radii
 
 
@@ -61,7 +61,9 @@ class Sandwich:
         cells = records.info.get("cells", {})
         cost = lambda name: cells.get(f"{norm}/{name}", {}).get("seconds", np.inf)
         # What did not run on all images ran on what the others had left open.
-        by_cost = sorted(alone, key=lambda method: (cost(method), cost(f"{method}{AT_ONE_EPS}")))
+        by_cost = sorted(
+            alone, key=lambda method: (cost(method), cost(f"{method}{ON_OPEN_IMAGES}"))
+        )
         return cls(radii, eps, {method: alone[method] for method in by_cost})
 
     @property

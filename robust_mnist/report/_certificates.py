@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from robust_mnist.figures import NORMS, swept
-from robust_mnist.records import AT_ONE_EPS, Records, Sandwich
+from robust_mnist.records import ON_OPEN_IMAGES, Records, Sandwich
 from robust_mnist.report import _open_images
 
 
@@ -125,7 +125,7 @@ def _cost(records: Records, sandwich: Sandwich, name: str) -> dict[str, str]:
     if cell := cells.get(place):
         median = np.median(np.maximum(sandwich.alone[name], 0.0))
         told, images = {"median": f"{median:.3g}"}, sandwich.widths.shape[1] * cell["cells"]
-    elif cell := cells.get(f"{place}{AT_ONE_EPS}"):
+    elif cell := cells.get(f"{place}{ON_OPEN_IMAGES}"):
         told, images = (
             {"domains": f"{cell['domains']:,.0f}"} if cell["domains"] else {},
             cell["images"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robust_mnist import figures
-from robust_mnist.records import AT_ONE_EPS, Records, attack_seed
+from robust_mnist.records import ON_OPEN_IMAGES, Records, attack_seed
 from robust_mnist.report import _readings
 
 
@@ -88,7 +88,7 @@ def work(records: Records, norm: str) -> dict[str, float] | None:
     cells = {name.partition("/"): cell for name, cell in records.info.get("cells", {}).items()}
     attacks = [
         cell for (its, _, by), cell in cells.items()
-        if its == norm and by not in certifiers and not by.endswith(AT_ONE_EPS)
+        if its == norm and by not in certifiers and not by.endswith(ON_OPEN_IMAGES)
     ]  # fmt: skip
     if not attacks or any("forward" not in cell for cell in attacks):
         return None

@@ -17,7 +17,7 @@ from robust_mnist.clock import stopwatch
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.models import AbstractClassifier
-from robust_mnist.records import AT_ONE_EPS, Row, RunFolder, table
+from robust_mnist.records import ON_OPEN_IMAGES, Row, RunFolder, table
 from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import Bounds, Cell, kept_cell, run_cell, runs_once
 from robust_mnist.sweep._cost import Passes, driver_cost
@@ -231,7 +231,7 @@ class _Network:
 
     def account(self, norm: str, method: str, totals: dict[str, float]) -> None:
         """Add up what a method took on open images, at one radius."""
-        held = self.cells.setdefault(f"{norm}/{method}{AT_ONE_EPS}", {})
+        held = self.cells.setdefault(f"{norm}/{method}{ON_OPEN_IMAGES}", {})
         for name, amount in {"cells": 1.0, **totals}.items():
             held[name] = held.get(name, 0.0) + amount
 
