@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import process
 from benchmarks.peers_attacks import LAB, networks
 from benchmarks.peers_attacks.ours import in_stages
-from benchmarks.process import load, positive
+from benchmarks.process import completed, load, positive
 from robust_mnist import data, files
 from robust_mnist.attacks import ATTACKS
 from robust_mnist.bench import environment
@@ -126,22 +126,20 @@ def main(argv: Sequence[str]) -> int:
         console.note(str(error))
         return 2
     part = split.test.take(np.arange(min(options.images, len(split.test.labels))))
-    before, rows, interrupted = load(), [], False
-    try:
+    before = load()
+    rows: list[dict[str, Any]] = []
+
+    def run() -> None:
         with console.progress("networks and norms", len(models) * len(RADIUS)) as update:
             for name, model in models.items():
                 # The other networks are there for what is broken; the first one is timed.
                 repeats = options.repeats if name == LAB else 1
                 for norm in RADIUS:
-                    rows.append(
-                        {"network": name}
-                        | compare(model, part, norm, repeats=repeats, seed=SEED)
-                        | {"load": load()}
-                    )
-                    update(len(rows), f"{name}, {norm}: {len(rows[-1]['missed'])} missed")
-    except KeyboardInterrupt:
-        console.note("interrupted: what was measured is written")
-        interrupted = True
+                    found = compare(model, part, norm, repeats=repeats, seed=SEED)
+                    rows.append({"network": name, **found, "load": load()})
+                    update(len(rows), f"{name}, {norm}: {len(found['missed'])} missed")
+
+    interrupted = not completed(run, console)
     about = {
         "schema": SCHEMA,
         "command": f"nox -s {NAME} -- --images {options.images} --repeats {options.repeats}",

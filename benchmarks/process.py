@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from robust_mnist.console import Console
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,6 +77,16 @@ def last_line(text: str) -> str:
     """The last line of a traceback, without the folders of this machine; "" of nothing."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return re.sub(r"(?:[A-Za-z]:)?(?:[\\/][\w.+~-]+)+[\\/]", "", lines[-1])[:200] if lines else ""
+
+
+def completed(work: Callable[[], object], console: Console) -> bool:
+    """Whether work ends by itself; after a Ctrl-C what it has measured is there to be written."""
+    try:
+        work()
+    except KeyboardInterrupt:
+        console.note("interrupted: what was measured is written")
+        return False
+    return True
 
 
 def load() -> float | None:

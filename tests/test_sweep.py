@@ -196,12 +196,9 @@ def test_a_killed_sweep_repeats_only_what_was_in_flight(tmp_path, networks, part
 def test_progress_tells_what_was_measured_and_what_was_there_already(
     tmp_path, networks, part, monkeypatch, capsys
 ):
-    undo = stop_after(monkeypatch, 2)
     job = task(tmp_path, part, **LINF)
-    with pytest.raises(KeyboardInterrupt):
-        sweep_run(job, {0: networks[0]}, Console(every=0))
+    stop_after(2, job, {0: networks[0]}, monkeypatch, Console(every=0))
     assert "continuing" not in capsys.readouterr().err
-    undo()
     sweep_run(job, {0: networks[0]}, Console(every=0))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "continuing: 2 of 5 cells are there"
@@ -228,8 +225,8 @@ def test_several_seeds_are_the_single_ones_side_by_side(tmp_path, networks, part
     assert len(both.folder.load().radii_of("linf")) == 2
 
 
-def stop_after(monkeypatch, count):
-    """Let a sweep die after some cells; returns what undoes it."""
+def stop_after(count, job, models, monkeypatch, console=QUIET):
+    """Let a sweep die after some cells."""
     from robust_mnist.sweep import _sweep
 
     ran, real = [], _sweep.run_cell
@@ -240,8 +237,10 @@ def stop_after(monkeypatch, count):
         ran.append(args)
         return real(*args, **rest)
 
-    monkeypatch.setattr(_sweep, "run_cell", dies)
-    return lambda: monkeypatch.setattr(_sweep, "run_cell", real)
+    with monkeypatch.context() as patched:
+        patched.setattr(_sweep, "run_cell", dies)
+        with pytest.raises(KeyboardInterrupt):
+            sweep_run(job, models, console)
 
 
 def test_readers_see_what_a_stopped_sweep_has_found(tmp_path, networks, part, monkeypatch):
@@ -250,9 +249,8 @@ def test_readers_see_what_a_stopped_sweep_has_found(tmp_path, networks, part, mo
     sweep_run(whole, networks, QUIET)
     job = dataclasses.replace(task(tmp_path, part, **LINF), flags=("--norm", "linf"))
     job.folder.update({"settings": {"seed": 0, "seeds": 2}})
-    undo = stop_after(monkeypatch, 5)  # in the third cell, after the first of the two networks
-    with pytest.raises(KeyboardInterrupt):
-        sweep_run(job, networks, QUIET)
+    # In the third cell, after the first of the two networks.
+    stop_after(5, job, networks, monkeypatch)
     assert job.folder.load().rows.empty
     found = job.folder.load(unfinished=True)
     about = found.info["unfinished"]
@@ -270,7 +268,6 @@ def test_readers_see_what_a_stopped_sweep_has_found(tmp_path, networks, part, mo
     for so_far, final in both:
         assert np.all(so_far.upper >= final.upper)
         assert np.isfinite(so_far.upper[so_far.upper > 0]).sum() > 0
-    undo()
     sweep_run(job, networks, QUIET)
     assert job.folder.unfinished() == {}
     same_results(whole.folder, job.folder)
@@ -390,10 +387,7 @@ def test_before_the_first_stage_readers_see_the_control_sample_alone(
 
 def test_a_damaged_cell_is_named(tmp_path, networks, part, monkeypatch):
     job = task(tmp_path, part, **LINF)
-    undo = stop_after(monkeypatch, 1)
-    with pytest.raises(KeyboardInterrupt):
-        sweep_run(job, {0: networks[0]}, QUIET)
-    undo()
+    stop_after(1, job, {0: networks[0]}, monkeypatch)
     (cell,) = (job.folder.path / "cells").rglob("*.npz")
     cell.write_bytes(b"half a ce")
     with pytest.raises(InputError, match="fgsm-linf"):
@@ -407,10 +401,7 @@ def test_a_killed_sweep_that_goes_on_with_another_plan_keeps_true_witnesses(
     from robust_mnist.data.pixels import to_float
     from robust_mnist.sweep import sizes
 
-    undo = stop_after(monkeypatch, 4)
-    with pytest.raises(KeyboardInterrupt):
-        sweep_run(task(tmp_path, part, **LINF), {0: networks[0]}, QUIET)
-    undo()
+    stop_after(4, task(tmp_path, part, **LINF), {0: networks[0]}, monkeypatch)
     job = task(tmp_path, part, norm=("linf",), eps=(0.05,), methods=("pgd40-linf",))
     sweep_run(job, {0: networks[0]}, QUIET)
     upper, witness = job.folder.arrays("radii")["upper/linf"], job.folder.arrays("witnesses")
@@ -430,10 +421,7 @@ def test_another_sweep_or_certify_leaves_what_a_stopped_one_has_found(
 
     models = {0: networks[0]}
     stopped = task(tmp_path, part, **LINF)
-    undo = stop_after(monkeypatch, 3)
-    with pytest.raises(KeyboardInterrupt):
-        sweep_run(stopped, models, QUIET)
-    undo()
+    stop_after(3, stopped, models, monkeypatch)
     kept = sorted((stopped.folder.path / "cells").rglob("*.npz"))
     assert len(kept) == 3
     for eps, method in ((0.02, "fgsm-linf"), (0.03, "pgd40-linf")):
@@ -473,10 +461,7 @@ def test_a_kept_cell_without_an_image_that_it_would_need_runs_again(
 
     models = {0: networks[0]}
     job = task(tmp_path, part, **LINF)
-    undo = stop_after(monkeypatch, 3)
-    with pytest.raises(KeyboardInterrupt):
-        sweep_run(job, models, QUIET)
-    undo()
+    stop_after(3, job, models, monkeypatch)
     (path,) = (job.folder.path / "cells").rglob("fgsm-linf/0.05*.npz")
     place = RunFolder(path.parent)
     cell = place.arrays(path.stem)

@@ -13,7 +13,7 @@ from benchmarks.audit_rates import IMAGES, NAME, networks, summary
 from benchmarks.audit_rates.judging import Judged, judge, record
 from benchmarks.audit_rates.networks import Sound
 from benchmarks.audit_rates.variants import COUNT, Wrap, variants
-from benchmarks.process import positive
+from benchmarks.process import completed, positive
 from robust_mnist import data, files
 from robust_mnist.audit.fakes import FAKES
 from robust_mnist.bench import environment
@@ -32,12 +32,7 @@ def main(argv: Sequence[str]) -> int:
         split, options.seed, options.images, quick=options.quick, console=console
     )
     measurement = Measurement()
-    try:
-        measurement.run(turns(sound, options), console)
-        interrupted = False
-    except KeyboardInterrupt:
-        console.note("interrupted: what was measured is written")
-        interrupted = True
+    interrupted = not completed(lambda: measurement.run(turns(sound, options), console), console)
     trials = measurement.trials
     about = {
         "schema": SCHEMA,

@@ -32,7 +32,7 @@ from benchmarks.peers_attacks import (
     summary,
 )
 from benchmarks.peers_attacks.judge import judge
-from benchmarks.process import Failed, load, positive, threads
+from benchmarks.process import Failed, completed, load, positive, threads
 from robust_mnist import data, files
 from robust_mnist.console import Console
 from robust_mnist.errors import InputError
@@ -57,12 +57,7 @@ def main(argv: Sequence[str]) -> int:
         console.note(str(error))
         return 2
     before = load()
-    try:
-        measurement.run()
-        interrupted = False
-    except KeyboardInterrupt:
-        console.note("interrupted: what was measured is written")
-        interrupted = True
+    interrupted = not completed(measurement.run, console)
     runs = measurement.runs
     about = {
         "schema": SCHEMA,
