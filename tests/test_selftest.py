@@ -34,8 +34,13 @@ def model():
 @pytest.fixture(scope="module")
 def part(model):
     from robust_mnist.data import Part
+    from robust_mnist.data.pixels import to_float
 
-    images = grey_images(jax.random.key(4), COUNT)
+    images = grey_images(jax.random.key(4), 2 * COUNT)
+    # A lead of seven deviations of faint noise: one that it turns over, by luck, ends the sweep
+    # before any check has looked.
+    logits = np.sort(np.asarray(jax.vmap(model)(to_float(images))), axis=1)
+    images = images[logits[:, -1] - logits[:, -2] > 0.1][:COUNT]
     return Part(images, predicted(model, images), np.arange(COUNT))
 
 
