@@ -195,6 +195,18 @@ def test_a_hidden_gradient_is_found_out(affine, part, defect, name):
     assert CHECKS[name](blind(defect(affine), part)).verdict == "fail"
 
 
+def test_a_gradient_that_is_gone_where_a_search_starts_is_found_out(sound):
+    class Grey(Wrapped):
+        """Slopes at grey levels alone, where all clean images are."""
+
+        def __call__(self, x):
+            near = jnp.all(jnp.abs(x * 255 - jnp.round(x * 255)) < 1e-3)
+            return self.model(jnp.where(near, x, jax.lax.stop_gradient(x)))
+
+    found = CHECKS["G1-input-gradients"](dataclasses.replace(sound, model=Grey(sound.model)))
+    assert (found.verdict, found.number) == ("fail", 1.0)
+
+
 def test_a_sibling_shows_what_a_hidden_gradient_hides(affine, part):
     evidence = blind(Killed(affine), part, siblings=(affine,))
     assert CHECKS["G14-transfer"](evidence).verdict == "fail"
@@ -231,6 +243,11 @@ def test_an_attack_with_a_defect_is_found_out(affine, part, monkeypatch, name, a
     [
         ("G4-raw-monotone", Timid(L2(), steps=40, rel_step_size=0.1), [1.0, 1.5, 2.0]),
         ("G7-black-box", PGD(L2(), steps=1, rel_step_size=1e-6), [2.0]),
+        ("G9-doubled-steps", PGD(L2(), steps=3, rel_step_size=0.05), [1.0]),
+        ("G10-restarts", PGD(L2(), steps=1, rel_step_size=1e-6), [6.0]),
+        ("G11-unfinished", PGD(L2(), steps=3, rel_step_size=0.05), [1.0]),
+        ("G15-targeted", PGD(L2(), steps=1, rel_step_size=1e-6), [2.0]),
+        ("G20-planted", PGD(L2(), steps=1, rel_step_size=1e-6), [2.0]),
     ],
 )
 def test_a_defect_in_another_norm_is_found_out(affine, part, monkeypatch, name, attack, eps):

@@ -119,7 +119,7 @@ def page(about: Mapping[str, Any]) -> str:
     sound = [trial for trial in trials if trial["fake"] is None]
     what = (
         f"`{about['command']}`: {len(sound)} sound networks, {len(trials) - len(sound)} fakes, "
-        f"{about['images']} test images each, attacked in Linf by {', '.join(SWEEP.methods)}."
+        f"{about['images']} test images each, attacked by {', '.join(SWEEP.methods)}."
     )
     lines = ["# What the trust checks are worth", "", what, "", READING]
     for title, words, rows in (

@@ -60,7 +60,7 @@ class Evidence:
     def probe(self) -> Probe | None:
         """The first of them, for what depends little on the norm; None where nothing was attacked.
 
-        Only the checks that a norm may pass and another fail look at all.
+        Checks that ask whether an attack has found what there is look at all of them.
         """
         return next(iter(self.probes.values()), None)
 

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Float64, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, PRNGKeyArray, Shaped, UInt8
 
 from robust_mnist.attacks import ATTACKS, PGD, AbstractBallAttack
 from robust_mnist.data import Part
@@ -135,6 +135,12 @@ class Probe:
         return to_float(self.part.images)
 
     @property
+    def starts(self) -> Float32[np.ndarray, "images pixels"]:
+        """A random point of each image's ball and box, where a search may start."""
+        keys = jax.random.split(jax.random.fold_in(self.key, 1), self.count)
+        return np.asarray(_drawn(self.ball, jnp.asarray(self.pixels), jnp.float32(self.eps), keys))
+
+    @property
     def key(self) -> PRNGKeyArray:
         """Randomness of its own: other draws than those of the sweep."""
         return method_key(jax.random.key(0), "audit")
@@ -207,6 +213,17 @@ def _answer(
     key: PRNGKeyArray,
 ) -> tuple[Float[Array, "images pixels"]]:
     return (attack_batch(attack, model, to_float(images), labels, ids=ids, eps=eps, key=key),)
+
+
+@eqx.filter_jit
+def _drawn(
+    ball: AbstractBall,
+    pixels: Float[Array, "images pixels"],
+    eps: Float[Array, ""],
+    keys: Shaped[Array, " images"],
+) -> Float[Array, "images pixels"]:
+    draw = lambda x, key: jnp.clip(x + ball.sample(key, x.size, eps), 0.0, 1.0)
+    return jax.vmap(draw)(pixels, keys)
 
 
 @eqx.filter_jit

@@ -1,10 +1,16 @@
-"""G9: twice the steps change nothing."""
+"""G9: twice the steps, and ten times, change nothing."""
 
-from robust_mnist.audit._evidence import Evidence, Finding, counted
+import numpy as np
+
+from robust_mnist.audit._evidence import Evidence, Finding, counted, worst
+from robust_mnist.audit._probe import Probe
+
+
+LONGER = (2.0, 10.0)
 
 
 def doubled_steps(evidence: Evidence) -> Finding | None:
-    """Images that 80 steps of PGD break and that neither 40 steps nor the run has broken.
+    """Images that 80 or 400 steps of PGD break and neither 40 steps nor the run, in any norm.
 
     An attack that goes on finding is not at its end, and the curve would fall with a larger budget.
     Add an attack with more steps, or run a larger preset.
@@ -16,12 +22,14 @@ def doubled_steps(evidence: Evidence) -> Finding | None:
     Reference:
         Carlini et al., "On evaluating adversarial robustness", 2019.
     """
-    probe = evidence.probe
-    if probe is None:
-        return None
-    new = probe.pgd(2.0).broken & ~probe.pgd().broken & ~probe.known
+    return worst(map(_in_norm, evidence.probes.values()))
+
+
+def _in_norm(probe: Probe) -> Finding:
+    longer = np.any([probe.pgd(share).broken for share in LONGER], axis=0)
+    new = longer & ~probe.pgd().broken & ~probe.known
     return counted(
-        "twice the steps break nothing new",
+        "more steps break nothing new",
         int(new.sum()), probe.count, look=0.002, fail=0.02,
-        meaning=f"Twice the steps of PGD broke {new.sum()} more of {probe.where}.",
+        meaning=f"Two and ten times the steps of PGD broke {new.sum()} more of {probe.where}.",
     )  # fmt: skip

@@ -236,10 +236,7 @@ class Planted(NamedTuple):
 
 
 FAKES: dict[str, Planted] = {
-    # Only a look: the worst case is that of the network inside, for the margin has no scale, and
-    # cross-entropy underflows as well on networks that nobody has scaled. At a learning rate of
-    # 0.03 it did on 8 % of the images, where G1 would have failed a sound network.
-    "logits-x1000": Planted(lambda m: ScaledLogits(m, 1000.0), {"G1-input-gradients": "look"}),
+    "logits-x1000": Planted(lambda m: ScaledLogits(m, 1000.0), {"G1-input-gradients": "fail"}),
     "gradient-killed": Planted(lambda m: BentGradient(m, 0.0), {"G1-input-gradients": "fail"}),
     "gradient-reversed": Planted(lambda m: BentGradient(m, -1.0), {"G20-planted": "fail"}),
     "gradient-shattered": Planted(

@@ -14,23 +14,24 @@ from robust_mnist.sweep import in_chunks
 
 
 def input_gradients(evidence: Evidence) -> Finding:
-    """Share of clean images at which a loss has a zero or non-finite gradient.
+    """Share of images, clean or at a random start, where a loss has a zero or non-finite gradient.
 
     Without a gradient an attack cannot move and reports robustness that is not there. The margin,
     which the search ascends, must have one everywhere. Cross-entropy, which the one-step attacks
-    and the lab ascend, underflows on confident networks: the worst case is safe from that, and only
-    a person should look before believing the curve of such an attack.
+    and the lab ascend, underflows on confident networks as well as on those whose logits somebody
+    has scaled (a sound one that was trained at a learning rate of 0.03 had none on 8 % of the
+    images): believe no curve of such an attack then, and only attacks on the margin.
 
-    The usual limit: any, fail above 1 %, each loss (after AutoAttack). Measured: false alarms on 0
-    of 8 sound networks, 31 of 58 variants of fakes noticed, by the usual limit 0 and 31;
-    reports/data/audit-rates.md.
+    Reference:
+        The limits are those of AutoAttack's checks, for each loss.
     """
     margin, cross_entropy = (_dead_share(evidence, loss) for loss in (Margin(), CrossEntropy()))
+    number = max(margin, cross_entropy)
     return Finding(
         title="losses have an input gradient",
-        verdict="fail" if margin > 0.01 else "look" if max(margin, cross_entropy) > 0 else "ok",
-        number=max(margin, cross_entropy),
-        threshold="look above 0, fail above 0.01 (margin alone)",
+        verdict="fail" if number > 0.01 else "look" if number > 0 else "ok",
+        number=number,
+        threshold="look above 0, fail above 0.01",
         meaning=(
             f"Zero or non-finite gradients: {margin:.2%} of images for the margin, "
             f"{cross_entropy:.2%} for cross-entropy; an attack on a loss without gradients only "
@@ -40,10 +41,17 @@ def input_gradients(evidence: Evidence) -> Finding:
 
 
 def _dead_share(evidence: Evidence, loss: AbstractLoss) -> float:
-    pixels, labels = to_float(evidence.part.images), evidence.part.labels.astype(np.int32)
-    size = min(1000, len(labels))
-    (flags,) = in_chunks(lambda x, y: _dead(evidence.model, loss, x, y), size, pixels, labels)
-    return float(np.mean(flags))
+    """The larger of the shares of clean images and of random starts, in any norm."""
+    part, probes = evidence.part, evidence.probes.values()
+    groups = [(to_float(part.images), part.labels), *((p.starts, p.part.labels) for p in probes)]
+    shares = []
+    for pixels, labels in groups:
+        (flags,) = in_chunks(
+            lambda x, y: _dead(evidence.model, loss, x, y),
+            min(1000, len(labels)), pixels, labels.astype(np.int32),
+        )  # fmt: skip
+        shares.append(float(np.mean(flags)))
+    return max(shares)
 
 
 @eqx.filter_jit

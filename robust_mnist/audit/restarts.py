@@ -3,14 +3,15 @@
 import numpy as np
 
 from robust_mnist import statistics
-from robust_mnist.audit._evidence import Evidence, Finding, counted
+from robust_mnist.audit._evidence import Evidence, Finding, counted, worst
+from robust_mnist.audit._probe import Probe
 
 
 RESTARTS = 5
 
 
 def restarts(evidence: Evidence) -> Finding | None:
-    """What the last of five random starts of PGD adds to the others and to the run.
+    """What the last of five random starts of PGD adds to the others and to the run, in any norm.
 
     Each start counts as the last in turn: a break that only one of them found is what that one
     adds. The number of images no start has found is estimated from those that one or two found, see
@@ -20,9 +21,10 @@ def restarts(evidence: Evidence) -> Finding | None:
     of 8 sound networks, 14 of 58 variants of fakes noticed, by the usual limit 0 and 14;
     reports/data/audit-rates.md.
     """
-    probe = evidence.probe
-    if probe is None:
-        return None
+    return worst(map(_in_norm, evidence.probes.values()))
+
+
+def _in_norm(probe: Probe) -> Finding:
     found = np.stack([probe.pgd(restart=i).broken for i in range(RESTARTS)])
     new = statistics.chao(found[:, ~probe.known])
     return counted(

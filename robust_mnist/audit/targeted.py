@@ -1,10 +1,11 @@
 """G15: aiming at each class finds nothing new."""
 
-from robust_mnist.audit._evidence import Evidence, Finding, counted
+from robust_mnist.audit._evidence import Evidence, Finding, counted, worst
+from robust_mnist.audit._probe import Probe
 
 
 def targeted(evidence: Evidence) -> Finding | None:
-    """Images that PGD towards each wrong class breaks and the run has not broken.
+    """Images that PGD towards each wrong class breaks and the run has not, in any norm.
 
     The margin follows the likeliest wrong class and may miss another that is nearer. If aiming
     gains much, the untargeted loss is weak on this network: add a targeted attack.
@@ -16,9 +17,12 @@ def targeted(evidence: Evidence) -> Finding | None:
     Reference:
         Gowal et al., "An alternative surrogate loss for PGD-based adversarial testing", 2019.
     """
-    probe = evidence.probe
-    attack = probe.named("pgd20-targeted") if probe else None
-    if probe is None or attack is None:
+    return worst(filter(None, map(_in_norm, evidence.probes.values())))
+
+
+def _in_norm(probe: Probe) -> Finding | None:
+    attack = probe.named("pgd20-targeted")
+    if attack is None:
         return None
     new = probe.attack(attack).broken & ~probe.pgd().broken & ~probe.known
     return counted(

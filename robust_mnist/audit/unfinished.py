@@ -1,11 +1,12 @@
 """G11: the search has come to its end."""
 
-from robust_mnist.audit._evidence import Evidence, Finding, counted
+from robust_mnist.audit._evidence import Evidence, Finding, counted, worst
+from robust_mnist.audit._probe import Probe
 from robust_mnist.sweep import judge_batch
 
 
 def unfinished(evidence: Evidence) -> Finding | None:
-    """Failed images on which the last quarter of PGD's steps still lowered the margin.
+    """Failed images on which PGD's last quarter still lowered the margin, in any norm.
 
     The share of its whole way that the lowest margin went in the last ten of 40 steps: above 0.05
     the search was cut short, and failure says nothing. Use more steps or larger ones. The shorter
@@ -19,9 +20,10 @@ def unfinished(evidence: Evidence) -> Finding | None:
         Pintor et al., "Indicators of attack failure", NeurIPS 2022, whose limit per image this is;
         how many images may pass it is not said there.
     """
-    probe = evidence.probe
-    if probe is None:
-        return None
+    return worst(map(_in_norm, evidence.probes.values()))
+
+
+def _in_norm(probe: Probe) -> Finding:
     short, whole = probe.pgd(0.75), probe.pgd()
     clean, _ = judge_batch(probe.model, probe.pixels, probe.part.labels)
     failed = ~whole.broken & (clean > 0)
