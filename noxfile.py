@@ -218,8 +218,11 @@ def oracles(session: nox.Session) -> None:
     """
     extra, args = split_extra(session.posargs)
     session.install("-e", f".{extra}", *group("test"))
-    # Optimised, unlike in `tests`.
-    session.run("python", "-m", "pytest", *PARALLEL, "-m", "long", *args, env={"XLA_FLAGS": ""})
+    # Optimised, unlike in `tests`, and with that what else rounding has a say in.
+    run = ("python", "-m", "pytest", *PARALLEL)
+    session.run(*run, "-m", "long", *args, env={"XLA_FLAGS": ""})
+    if not args:
+        session.run(*run, *ROUNDED, env={"XLA_FLAGS": ""})
 
 
 @nox.session(default=False)
@@ -242,6 +245,15 @@ def build(session: nox.Session) -> None:
 
 # One worker per core; a file stays with one worker, which then makes its fixtures once.
 PARALLEL = ("--numprocesses=auto", "--dist=loadfile")
+
+# What stands and falls with the rounding of compiled programs.
+ROUNDED = tuple(
+    f"tests/test_{name}.py"
+    for name in (
+        "activation_rounding", "certify", "confirmed_bounds", "lipschitz", "quadratic",
+        "silent_bugs",
+    )
+)  # fmt: skip
 
 
 def group(name: str) -> list[str]:

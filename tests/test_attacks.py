@@ -40,7 +40,7 @@ from robust_mnist.clock import stopwatch
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP, AbstractStochasticClassifier, Expectation
 from robust_mnist.models.mlp import Dense
-from robust_mnist.sweep import attack_batch, break_batch, method_key, sizes
+from robust_mnist.sweep import attack_batch, break_batch, judge_batch, method_key, pull, sizes
 from robust_mnist.sweep._driver import CLOSE, _answers, in_chunks
 from robust_mnist.threat import BALLS, L2, Linf
 
@@ -144,6 +144,25 @@ def check_what_counts(attack, eps, problem, key):
     asked = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels, jnp.int32), size
     for name, promised in promises(attack.ball.name, model, *asked).items():
         assert np.all((np.asarray(promised) <= margin)[broken]), name
+    if np.isfinite(eps):
+        check_certificates(attack, eps, problem, key)
+
+
+def check_certificates(attack, eps, problem, key):
+    """No certificate at the attack's radius promises more than its own answers leave, right or not.
+
+    In the programs that have run already.
+    """
+    model, images, labels = problem
+    norm, y, radius = attack.ball.name, labels.astype(np.int32), np.full(16, eps, np.float32)
+    chunks = [slice(start, start + CHUNK) for start in range(0, 16, CHUNK)]
+    ids = np.arange(16, dtype=np.int32)
+    raw = [_answers(attack, model, images[at], y[at], ids[at], radius[at], key) for at in chunks]
+    clean = to_float(images)
+    answers = pull(norm, clean, np.concatenate(raw), np.full(16, eps))
+    left, _ = judge_batch(model, answers, labels)
+    for name, promised in promises(norm, model, clean, y, radius).items():
+        assert np.all(np.asarray(promised) <= left), name
 
 
 @every_search

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from problems import case, grey_images, network, predicted
 
+from robust_mnist.attacks import ATTACKS
 from robust_mnist.certify import CERTIFIERS, CURVES, SEARCHES, Search
 from robust_mnist.certify._backward import hidden_layers
 from robust_mnist.certify._domains import Ends, Problem, first_slopes, proven
@@ -22,6 +23,7 @@ from robust_mnist.sweep import (
     Budget,
     _branch,
     _certify,
+    break_batch,
     judge_batch,
     sizes,
 )
@@ -201,6 +203,40 @@ def decide(model, images, labels, eps, norm="linf", search=-1, **budget):
     return work
 
 
+@pytest.mark.parametrize(("activation", "search"), [("tanh", -1), ("relu", 0)])
+def test_a_half_that_is_lost_is_noticed(activation, search, getkey, monkeypatch):
+    """The check of `certified_stands` can fail: of every split one half counts as proven."""
+    model = network(getkey(), sizes=(16, 10, 10, 4), activation=activation, gain=2.0)
+    images = grey_images(getkey(), 16, pixels=16)
+    labels = predicted(model, images)
+
+    def lossy(work, domains, cuts, mask):
+        half = mask & (np.cumsum(mask) % 2 == 0)
+        np.subtract.at(work.waiting, domains.image[half], 1)
+        work.certified[domains.image[half]] |= work.waiting[domains.image[half]] == 0
+        push(work, domains, cuts, mask & ~half)
+
+    push = BranchAndBound._push
+    monkeypatch.setattr(BranchAndBound, "_push", lossy)
+    # What is found wrong on the way would hide it.
+    monkeypatch.setattr(BranchAndBound, "_judge", lambda *_: None)
+    work = decide(model, images, labels, 0.1, search=search, domains=2000)
+    assert not certified_stands(work, model, images, labels, 0.1)
+
+
+def certified_stands(work, model, images, labels, eps, norm="linf"):
+    """Whether no attack at the same radius breaks an image that was certified."""
+    at = np.flatnonzero(work.certified)
+    for name in (f"fab10-targeted-{norm}", f"pgd40-{norm}", f"apgd100-ce-{norm}"):
+        found = break_batch(
+            ATTACKS[name], model, images, labels, ids=np.arange(len(labels)),
+            eps=np.inf if name.startswith("fab") else eps, key=jax.random.key(1),
+        )  # fmt: skip
+        if np.any(found.size[at] <= eps):
+            return False
+    return True
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("search", [0, -1])
 def test_verdicts_are_those_of_integer_programming(search, getkey):
@@ -251,6 +287,7 @@ def test_every_image_is_decided_and_what_is_found_is_wrong(activation, norm, sea
         prove = lambda x, y, crown=crown, radius=radius: crown(model, x, y, eps=radius)
         plain = jax.jit(jax.vmap(prove))(to_float(images), labels.astype(np.int32))
         assert np.all(work.certified[np.asarray(plain) > 1e-3])
+        assert certified_stands(work, model, images, labels, eps, norm)
         most = max(most, work.spent.max())
     assert most > 3  # more than the whole ball for each other class: some had to be cut up
 

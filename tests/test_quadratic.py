@@ -1,3 +1,5 @@
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -115,23 +117,33 @@ def test_it_is_closer_than_lines_and_below_what_is_reached(norm, eps, getkey):
 
 
 def test_no_weights_of_what_lies_below_hide_an_eigenvalue():
-    """Weights far from 1 underflow in squares, and may take the eigenvalue with them."""
-    ones = np.ones((1, 1))
-    arrays = [1e4 * ones, np.zeros(1), 1e-4 * ones, np.zeros(1), np.array([[-1.0], [0.0]])]
+    """Weights far from each other underflow in squares, and may take the eigenvalue with them.
+
+    The second hidden neuron says nothing; the first weighs next to nothing beside it.
+    """
+    arrays = [
+        np.array([[1.0], [0.0]]), np.array([0.0, -1.0]), np.array([[0.9, 0.0]]), np.array([-0.45]),
+        np.array([[-1.0], [0.0]]), np.zeros(2),
+    ]  # fmt: skip
     with jax.enable_x64(True):
-        blank = MLP((1, 1, 1, 2), "relu", key=jax.random.key(0))
-        leaves = [jnp.asarray(array, jnp.float64) for array in (*arrays, np.zeros(2))]
+        blank = MLP((1, 2, 1, 2), "relu", key=jax.random.key(0))
+        leaves = [jnp.asarray(array, jnp.float64) for array in arrays]
         model = jax.tree.unflatten(jax.tree.structure(blank), leaves)
         x, eps = jnp.full(1, 0.5, jnp.float64), jnp.asarray(0.1, jnp.float64)
         layers = hidden_layers(model, Linf(), x, eps, refine=True)
         join = lambda name: jnp.concatenate([getattr(layer, name) for layer in layers])
         whole, y = Ends(join("low"), join("high"), join("size")), jnp.zeros((), jnp.int32)
-        for below in (0.0, 100.0, 680.0, 690.0, 692.0):
-            chosen = jnp.asarray([0, 0, -50, np.log(1e4), 0, below], jnp.float64)
-            found = QuadraticSearch(Linf()).proven(
+        search = QuadraticSearch(Linf())
+        proven = jax.jit(
+            lambda chosen: search.proven(
                 model, x, y, y + 1, eps, whole, whole.low, whole.high, chosen
             )
-            assert found <= -0.6
+        )
+        for apart in (0, 50, 300, 600, 700, 708, 709, 709.5, 720):
+            for curved, slope in itertools.product((10, 1, 0.1, 0.01), (0, 0.5, 1)):
+                chosen = [0, 0, slope, -30, -30, np.log(curved), 0, -apart, 0]
+                # The least margin, at the end of the ball.
+                assert proven(jnp.asarray(chosen, jnp.float64)) <= -0.09
 
 
 def test_a_layer_that_says_nothing_leaves_a_bound_that_is_none_the_worse(getkey):

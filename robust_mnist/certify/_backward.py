@@ -123,6 +123,31 @@ def hidden_layers(
     return layers
 
 
+def intersected(
+    margins: Float[Array, " classes"],
+    rows: Float[Array, "classes neurons"],
+    offset: Float[Array, " classes"],
+    layers: Sequence[Hidden],
+    activation: str,
+) -> Float[Array, " classes"]:
+    """Lower bounds on `rows @ a + offset`, or those by intervals where they are higher.
+
+    Neither is always the tighter one, not even behind hidden layers that took the better of both.
+
+    Args:
+        margins: Bounds carried backwards.
+        rows: What is asked of the outputs of the last of `layers`.
+        offset: Added to it.
+        layers: Hidden layers; without any, the margins stay.
+        activation: Of the hidden layers, a monotone one.
+    """
+    if not layers:
+        return margins
+    act = ACTIVATIONS[activation]
+    least, _, _ = affine(rows, offset, *outwards(act(layers[-1].low), act(layers[-1].high)))
+    return jnp.where(least > margins, least, margins)
+
+
 def margin_rows(model: MLP, y: Int[Array, ""]) -> tuple[Array, Array]:
     """True logit minus each: weights over the last hidden layer, and what is added."""
     last = model.layers[-1]

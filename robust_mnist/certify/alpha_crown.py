@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from robust_mnist.certify._backward import Hidden, hidden_layers, lowest, margin_rows, worst
+from robust_mnist.certify._backward import (
+    Hidden,
+    hidden_layers,
+    intersected,
+    lowest,
+    margin_rows,
+    worst,
+)
 from robust_mnist.certify._base import AbstractCertifier
 from robust_mnist.certify._lines import CURVES, lines
 from robust_mnist.models import MLP
@@ -82,7 +89,8 @@ class AlphaCROWN(AbstractCertifier):
         start = (none, ascent.init(none), jnp.full_like(offset, -jnp.inf))
         (moves, _, best), _ = jax.lax.scan(step, start, schedule)
         # The last iterate has not been bounded yet.
-        return worst(_better(bounds(moves)[1], best), y)
+        best = _better(bounds(moves)[1], best)
+        return worst(intersected(best, rows, offset, layers, model.activation), y)
 
 
 def _better(margins: Array, best: Array) -> Array:

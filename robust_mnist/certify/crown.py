@@ -2,7 +2,13 @@
 
 from jaxtyping import Array, Float, Int
 
-from robust_mnist.certify._backward import hidden_layers, lowest, margin_rows, worst
+from robust_mnist.certify._backward import (
+    hidden_layers,
+    intersected,
+    lowest,
+    margin_rows,
+    worst,
+)
 from robust_mnist.certify._base import AbstractCertifier
 from robust_mnist.certify._lines import CURVES
 from robust_mnist.models import MLP
@@ -14,7 +20,8 @@ class CROWN(AbstractCertifier):
 
     The margin to each class is a row of its own, bounded over ball and box. The lines of a layer
     need bounds on its inputs, which come from the same procedure and from intervals, whichever is
-    tighter: neither of the two always is. With intervals alone it is CROWN-IBP.
+    tighter: neither of the two always is, and so it is with the margins. With hidden layers bounded
+    by intervals alone it is CROWN-IBP.
 
     Reference:
         Zhang et al., "Efficient neural network robustness certification with general activation
@@ -43,4 +50,6 @@ class CROWN(AbstractCertifier):
         self, model: MLP, x: Float[Array, " pixels"], y: Int[Array, ""], *, eps: Float[Array, ""]
     ) -> Float[Array, ""]:
         layers = hidden_layers(model, self.ball, x, eps, refine=self.refine)
-        return worst(lowest(*margin_rows(model, y), layers, self.ball, x, eps), y)
+        rows, offset = margin_rows(model, y)
+        margins = lowest(rows, offset, layers, self.ball, x, eps)
+        return worst(intersected(margins, rows, offset, layers, model.activation), y)

@@ -22,7 +22,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from robust_mnist.certify._backward import Hidden, hidden_layers, lowest, margin_rows, worst
+from robust_mnist.certify._backward import (
+    Hidden,
+    hidden_layers,
+    intersected,
+    lowest,
+    margin_rows,
+    worst,
+)
 from robust_mnist.certify._base import AbstractCertifier
 from robust_mnist.certify._domains import (
     AbstractSearch,
@@ -127,6 +134,7 @@ class Quadratic(AbstractCertifier):
         layers = hidden_layers(model, self.ball, x, eps, refine=True)
         rows, offsets = margin_rows(model, y)
         linear = lowest(rows, offsets, layers, self.ball, x, eps)
+        linear = intersected(linear, rows, offsets, layers, model.activation)
         if not layers:
             return worst(linear, y)
         problem = _Region.whole(model.activation, self.ball, layers, x, eps)
@@ -280,9 +288,11 @@ class _Region(eqx.Module):
     def shares(self, bend: _Bend) -> Array:
         """The factors `1 / sqrt(v)` of what is below, those of pixels in units of their range.
 
-        Only their ratios matter; the least is 1, so that nothing overflows or vanishes for all.
+        Only their ratios matter; the least is 1, so that nothing overflows or vanishes for all, and
+        none is above e^40: the square of its inverse, which XLA would flush to 0 near the smallest
+        numbers, is a factor of what the squares of the layer below come to.
         """
-        return jnp.exp((jnp.max(bend.below) - bend.below) / 2)
+        return jnp.exp(jnp.minimum(jnp.max(bend.below) - bend.below, 80.0) / 2)
 
     def estimate(
         self, row: Array, offset: Array, bends: list[_Bend], vectors: list[Array]

@@ -19,7 +19,7 @@ from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
 from robust_mnist.records import OpenDomains
-from robust_mnist.sweep._driver import CLOSE, Found, decide_images, in_chunks, padded, widened
+from robust_mnist.sweep._driver import Found, decide_images, in_chunks, padded, widened
 from robust_mnist.sweep._frontier import Cuts, Domains, Frontier, rows_of
 from robust_mnist.sweep._proofs import least_bound
 from robust_mnist.sweep._resume import kept, rows, sound
@@ -30,6 +30,8 @@ from robust_mnist.threat import Linf
 PARTS = 8
 # Linear programs that are solved in one step at most, and the seconds after which no other begins.
 PROGRAMS, PATIENCE = 32, 0.5
+# Margins that HiGHS cannot tell from 0: its tolerance is 1e-7, in the inputs of neurons.
+TIE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,7 +314,7 @@ class BranchAndBound:
         among: np.ndarray | None = None,
     ) -> Bool[np.ndarray, " domains"]:
         """Which domains hold no wrong image, in float64."""
-        done = domains.bound > 2 * CLOSE
+        done = domains.bound > 0
         if among is not None:
             done &= among
         if not done.any():
@@ -382,7 +384,7 @@ class BranchAndBound:
             )  # fmt: skip
         done = self._settle(domains, places, np.asarray(bounds))
         # The least margin there is: with it so low, no bound will do, and no image was found wrong.
-        final = places[(margins[: places.size] <= 2 * CLOSE) & ~done[places]]
+        final = places[(margins[: places.size] <= TIE) & ~done[places]]
         self.tied[domains.image[final]] = True
         return done
 

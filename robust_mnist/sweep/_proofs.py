@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Float64, Int, Integer, UInt8
 from robust_mnist.certify import AbstractCertifier, rounding
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import MLP
-from robust_mnist.sweep._driver import CLOSE, in_chunks, widened
+from robust_mnist.sweep._driver import in_chunks, widened
 
 
 # Steps along the secant after the halvings. Bounds bend little over what is left by then.
@@ -75,7 +75,7 @@ def least_bound(model: MLP) -> float:
     A bound is of the exact network; images are judged in float64. What lies between the two is
     at most `rounding`, so that above it no certified image can be judged wrong.
     """
-    return max(CLOSE, rounding(model))
+    return rounding(model)
 
 
 def certified_radii(
@@ -141,7 +141,7 @@ def _climb(
 ) -> Float[Array, " images"]:
     """The largest radius found in float32 at which each image is proven; 0 where there is none."""
     # Where the next radius lies: at the end above, at that below, then halfway, then where the
-    # secant meets `CLOSE`, at last just below. The ends are visited inside the loop, because
+    # secant meets 0, at last just below. The ends are visited inside the loop, because
     # compiling a bound a second and a third time takes as long as the first.
     ends = [1.0, 0.0, *[np.nan] * (halvings + SECANTS)]
     aims = [np.nan] * (2 + halvings) + [0.0] * (SECANTS - 1) + [0.01]
@@ -154,7 +154,7 @@ def _climb(
             # Also where a bound is NaN or infinite.
             share = jnp.where(jnp.isfinite(share), share, 0.5)
             radius = jnp.where(end == 1, high, low + (high - low) * jnp.where(end == 0, 0.0, share))
-            value = certifier(model, x, y, eps=radius) - CLOSE
+            value = certifier(model, x, y, eps=radius)
             proven = value > 0
             pick = lambda ours, theirs: jnp.where(proven, ours, theirs)
             below = pick(radius, low), pick(value, at_low)
