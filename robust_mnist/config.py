@@ -166,16 +166,29 @@ def _require(condition: bool, rule: str, value: object) -> None:
         raise InputError(f"{rule}, got {typed(value)}")
 
 
+# Where the ball holds every image of 28 x 28 pixels.
+LARGEST: dict[str, float] = {"linf": 1.0, "l2": 28.0, "l1": 784.0, "l0": 784.0}
+
+
 def check_range(norm: str, eps: float, name: str) -> None:
-    """Refuse a radius in Linf beyond the range of a pixel, which is one in grey levels mostly.
+    """Refuse a radius whose ball holds every image, which is one in grey levels mostly.
 
     Raises:
-        InputError: It is.
+        InputError: It is, or in L0 no whole number of pixels.
     """
-    if norm == "linf" and eps > 1:
+    if norm == "l0" and eps != round(eps):
         raise InputError(
-            f"{name} in linf must be at most 1, where a pixel has any value, got {eps:g}; "
+            f"{name} in l0 counts pixels and must be a whole number, got {eps:g}; "
+            f"give {max(round(eps), 1)}"
+        )
+    if norm in LARGEST and eps > LARGEST[norm]:
+        mend = (
+            f"give at most the {LARGEST[norm]:g} pixels there are" if norm == "l0" else
             f"give grey levels as a share of 255: {eps:g}/255 = {eps / 255:.3g}"
+        )  # fmt: skip
+        raise InputError(
+            f"{name} in {norm} must be at most {LARGEST[norm]:g}, where a ball holds every image, "
+            f"got {eps:g}; {mend}"
         )
 
 
@@ -441,8 +454,8 @@ class Certify:
     """Folder of a run; what is found is added to it."""
     model: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """An NPZ with layers.0.weight (out, in), layers.0.bias and so on, instead of a run."""
-    activation: str = "tanh"
-    """Hidden activation of --model."""
+    activation: str | None = None
+    """Hidden activation of --model, which its file does not tell."""
     data: tuple[str, ...] = ("mnist",)
     """Data whose test images --model is judged on, as in train."""
     norm: Norm = "linf"
@@ -464,9 +477,12 @@ class Certify:
         one = (self.run is None) != (self.model is None)
         given = f"--run {self.run} and --model {self.model}" if self.run else "neither"
         _require(one, f"{type(self).__name__.lower()} takes either --run or --model", given)
+        known = self.run is not None or self.activation is not None
+        _require(known, "--model needs --activation, such as relu or tanh", "none")
         valid = math.isfinite(self.eps) and self.eps > 0
         _require(valid, "--eps must be finite and above 0", self.eps)
-        check_range(self.norm, self.eps, "--eps")
+        if self.norm != "l0":  # in which nothing certifies, as the command says
+            check_range(self.norm, self.eps, "--eps")
         _require(self.exact >= 0, "--exact must be at least 0", self.exact)
         in_range = 0 <= self.attack_seed < 2**31
         _require(in_range, "--attack-seed must be between 0 and 2147483647", self.attack_seed)
@@ -477,7 +493,8 @@ class Close(Certify):
     """Attack and certify at one radius, then branch and bound until nothing is open."""
 
     budget: str = "10min"
-    """Time for all of it, compilation included, such as 90s, 10min or 2h; for each network."""
+    """Time until the search ends, compilation included, such as 90s, 10min or 2h; for each network.
+    How near to decided the rest is takes some seconds more."""
     domains: int = 0
     """Parts of a ball to explore for each image at most; 0 for as many as it takes."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None

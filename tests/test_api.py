@@ -37,6 +37,8 @@ for change in (
 one, several = radii(methods="fgsm-linf", eps=0.01), radii()
 print(np.array_equal(one.upper, several.upper))
 said(lambda: radii(eps=8))
+said(lambda: radii(eps=()))
+said(lambda: radii(norm="l1", methods="quick", eps=()))
 said(lambda: radii(eps=1, methods="fgsm-linf"))
 
 class Spoilt(AbstractClassifier):
@@ -58,6 +60,12 @@ linear = rm.MLP((784, 10), "tanh", key=jax.random.key(0))
 mean = lambda z: z - z.mean() + 0.1
 said(lambda: rm.radii(Spoilt(linear, mean), black, **good))
 said(lambda: of(jax.nn.log_softmax))
+draws = np.random.default_rng(0)
+def restless(z):
+    like = jax.ShapeDtypeStruct(z.shape, z.dtype)
+    draw = lambda z: z + draws.normal(size=z.shape).astype(z.dtype)
+    return jax.pure_callback(draw, like, z, vmap_method="broadcast_all")
+said(lambda: of(restless))
 for change in (
     {"epochs": "20"}, {"epochs": 2.5}, {"sizes": 784}, {"data": "mnist"}, {"precision": "bf17"},
 ):
@@ -76,6 +84,8 @@ EXPECTED = [
     "accepted",
     "True",
     "eps in linf must be at most 1, .* got 8; .*: 8/255 = 0.0314$",
+    "eps must name a radius unless methods is one of quick, standard, thorough, got none",
+    "--preset quick knows the norms linf, l2, got l1; use --preset grid",
     "accepted",
     r"the model must map an image of 784 pixels to at least 10 logits, got .*shape \(1, 10\); it",
     r"the model must map .*, got an output of shape \(4,\); it is called on one image at a time",
@@ -88,6 +98,7 @@ EXPECTED = [
     "the model must map an image of 784 pixels to at least 10 logits, got TypeError: .*; mend it",
     "accepted",
     "accepted",
+    "the model must give the same logits when it is asked again, got .* and then .*; fix its draws",
     r"--epochs \(epochs\) takes a whole number, got '20'",
     r"--epochs \(epochs\) takes a whole number, got 2.5",
     r"--sizes \(sizes\) takes a tuple, even of a single value, got 784",

@@ -1,5 +1,7 @@
 """A published name is held to the published settings, and APGD to a second writing of its rules."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from robust_mnist.attacks import (
     DLR,
     EAD,
     FABT,
+    FGM,
     FMN,
     JSMA,
     MIFGSM,
@@ -22,9 +25,11 @@ from robust_mnist.attacks import (
     CrossEntropy,
     DeepFool,
     Margin,
+    Noise,
     Restarts,
     Square,
     TargetedDLR,
+    Toward,
     Within,
 )
 from robust_mnist.attacks._schedule import cosine
@@ -136,6 +141,50 @@ def test_bim_and_mifgsm_have_their_published_settings():
     assert (momentum.ball.name, momentum.steps, momentum.decay) == ("linf", 10, 1.0)
     assert isinstance(bim.loss, CrossEntropy)
     assert isinstance(momentum.loss, CrossEntropy)
+
+
+def test_fast_gradient_methods_ascend_cross_entropy():
+    for norm in ("linf", "l2", "l1"):
+        name = "fgsm-linf" if norm == "linf" else f"fgm-{norm}"
+        assert isinstance(ATTACKS[name], FGM)
+        assert isinstance(ATTACKS[name].loss, CrossEntropy)
+        assert ATTACKS[name].ball.name == norm
+
+
+@pytest.mark.parametrize("norm", [*NORMS, "l1"])
+def test_pgd_takes_forty_steps_of_a_tenth_of_the_radius_from_a_random_start(norm):
+    attack = ATTACKS[f"pgd40-{norm}"]
+    assert type(attack) is PGD
+    assert isinstance(attack.loss, Margin)
+    assert (attack.ball.name, attack.steps, attack.rel_step_size) == (norm, 40, 0.1)
+    assert attack.random_start
+
+
+def test_variants_differ_from_published_attacks_in_what_their_names_say():
+    assert ATTACKS["pgd40-ce-linf"] == dataclasses.replace(
+        ATTACKS["pgd40-linf"], loss=CrossEntropy()
+    )
+    for name, targets in (("targeted", 9), ("targeted4", 4)):
+        attack = ATTACKS[f"pgd20-{name}-linf"]
+        assert attack.attack == dataclasses.replace(ATTACKS["pgd40-linf"], steps=20)
+        assert (attack.targets, attack.toward) == (targets, Toward)
+    for norm in NORMS:
+        whole = ATTACKS[f"apgd100-targeted-{norm}"]
+        assert ATTACKS[f"apgd100-targeted4-{norm}"] == dataclasses.replace(whole, targets=4)
+        assert ATTACKS[f"square1000-{norm}"] == dataclasses.replace(
+            ATTACKS[f"square5000-{norm}"], queries=1000, rescale=True
+        )
+        fab = ATTACKS[f"fab100-targeted-{norm}"]
+        assert ATTACKS[f"fab10-targeted-{norm}"] == dataclasses.replace(fab, steps=10)
+    fab = ATTACKS["fab100-targeted-l2"]
+    assert ATTACKS["fab30-targeted-l2"] == dataclasses.replace(fab, steps=30)
+    carlini = ATTACKS["cw5x200-l2"]
+    assert ATTACKS["cw3x100-l2"] == dataclasses.replace(carlini, searches=3, steps=100)
+    kinds = {"uniform-linf", "corners-linf", "gaussian-l2"}
+    for kind in kinds:
+        attack = ATTACKS[f"noise100-{kind}"]
+        assert isinstance(attack, Noise)
+        assert (f"{attack.kind}-{attack.ball.name}", attack.samples) == (kind, 100)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -82,7 +82,18 @@ def test_a_run_is_attacked_with_the_seed_of_its_other_results(run, finished, tmp
 
 
 def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz, tmp_path):
-    words = ["certify", "--model", "net.npz", "--data", small_npz, "--eps", "0.02", "--quiet"]
+    words = [
+        "certify",
+        "--model",
+        "net.npz",
+        "--activation",
+        "tanh",
+        "--data",
+        small_npz,
+        "--eps",
+        "0.02",
+        "--quiet",
+    ]
     code, out, _ = run(*words, "--json")
     assert code == 0
     (found,) = json.loads(out)
@@ -120,7 +131,17 @@ def test_what_certify_leaves_open_is_listed(run, foreign, small_npz, monkeypatch
     from robust_mnist.commands import certify
 
     monkeypatch.setattr(certify, "_LISTED", 1)
-    words = ["certify", "--model", "net.npz", "--data", small_npz, "--methods", "ibp-linf"]
+    words = [
+        "certify",
+        "--model",
+        "net.npz",
+        "--activation",
+        "tanh",
+        "--data",
+        small_npz,
+        "--methods",
+        "ibp-linf",
+    ]
     words += ["--eps", "0.1", "--quiet"]
     code, out, _ = run(*words, "--json")
     (found,) = json.loads(out)
@@ -195,28 +216,30 @@ def test_a_wrong_request_is_one_line(run, foreign, small_npz, change, words, sai
     import re
 
     np.savez("net.npz", **(foreign | change))
-    asked = complaint(run("certify", "--model", "net.npz", "--data", small_npz, *words, "--quiet"))
+    given = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, *words, "--quiet"]
+    asked = complaint(run("certify", *given))
     assert re.search(said, asked), asked
 
 
 def test_weights_that_had_to_be_rounded_are_counted(run, foreign, small_npz, tmp_path):
-    words = ["--model", "net.npz", "--data", small_npz, "--eps", "0.02"]
-    words += ["--out", "net-0.02.npz", "--methods", "ibp-linf", "--budget", "0.001"]
+    net = ["--model", "net.npz", "--data", small_npz]
+    asked = [*net, "--activation", "tanh", "--eps", "0.02"]
+    more = ["--out", "net-0.02.npz", "--methods", "ibp-linf", "--budget", "0.001"]
     said = "net.npz: 4,764 of 4,780 weights are no float32 and were rounded; what is found is about"
-    for command in (["close", *words], ["verify", "net-0.02.npz", *words[:4]]):
+    for command in (["close", *asked, *more], ["verify", "net-0.02.npz", *net]):
         assert run(*command)[2].count(said) == 1
         assert run(*command, "--quiet")[2] == ""
     single = {name: array.astype(np.float32) for name, array in foreign.items()}
     np.savez(tmp_path / "net.npz", **single)
-    assert "rounded" not in run("certify", *words[:6], "--methods", "ibp-linf")[2]
+    assert "rounded" not in run("certify", *asked, "--methods", "ibp-linf")[2]
     # What float32 holds neither exactly nor at all.
     np.savez(tmp_path / "net.npz", **(foreign | {"layers.0.bias": np.full(6, 1e300)}))
-    assert "must hold finite weights" in complaint(run("certify", *words[:6], "--quiet"))
+    assert "must hold finite weights" in complaint(run("certify", *asked, "--quiet"))
 
 
 def test_neither_a_run_nor_a_model_is_one_line(run):
     assert "either --run or --model" in complaint(run("certify"))
-    assert "gone.npz" in complaint(run("certify", "--model", "gone.npz"))
+    assert "gone.npz" in complaint(run("certify", "--model", "gone.npz", "--activation", "tanh"))
 
 
 def test_a_file_that_is_no_archive_is_one_line_without_a_word_of_unpickling(run, tmp_path):
@@ -224,7 +247,7 @@ def test_a_file_that_is_no_archive_is_one_line_without_a_word_of_unpickling(run,
     np.save(single, np.zeros(3))
     for content in (b"no archive", single.getvalue(), b""):
         (tmp_path / "net.npz").write_bytes(content)
-        asked = complaint(run("certify", "--model", "net.npz"))
+        asked = complaint(run("certify", "--model", "net.npz", "--activation", "tanh"))
         assert "cannot be read as an NPZ" in asked
         assert "; save it with numpy.savez" in asked
         assert "pickle" not in asked

@@ -67,6 +67,10 @@ def complaint(result):
         (["run", "--norm", "linf", "--eps", "inf"], "--eps must be finite.*got inf"),
         (["run", "--norm", "linf", "--eps", "0,8"], "--eps in linf.* got 8; .*8/255 = 0.0314$"),
         (["run", "--norm", "linf", "--eps", "1.1"], "--eps in linf must be at most 1.* got 1.1;"),
+        (["run", "--norm", "l2", "--eps", "128"], "l2 must be at most 28.* 128/255 = 0.502"),
+        (["run", "--norm", "l0", "--eps", "785"], "l0 must be at most 784.* got 785; give at"),
+        (["run", "--norm", "l0", "--eps", "0.4"], "l0 counts pixels .* got 0.4; give 1"),
+        (["sweep", "--run", "r", "--preset", "fast"], "auto, grid, quick, .* got fast"),
         (["close", "--run", "r", "--eps", "4"], "--eps in linf.* got 4; .* 4/255 = 0.0157$"),
         (["run", "--norm", "linf", "--eps", "big"], "--eps takes numbers.*'big'"),
         (["run", "--eps", "0.1"], "give --norm.*got no --norm$"),
@@ -107,7 +111,9 @@ def test_every_list_of_names_or_numbers_takes_commas_and_spaces(words, field, va
 
 
 def test_the_methods_of_certify_take_commas_as_well():
-    command = cli.parse(["certify", "--model", "m", "--methods", "ibp-linf,crown-linf"])
+    command = cli.parse(
+        ["certify", "--model", "m", "--activation", "relu", "--methods", "ibp-linf,crown-linf"]
+    )
     assert command.methods == ("ibp-linf", "crown-linf")
 
 
@@ -145,8 +151,9 @@ def test_a_mistake_in_a_list_names_the_entry(run, words, said):
         ("data --foo", "data has no flag --foo; robust-mnist data --help lists what there is"),
         ("certify", "certify takes either --run or --model, got neither"),
         ("close --eps .01", "close takes either --run or --model, got neither"),
+        ("close --model x", "--model needs --activation, such as relu or tanh, got none"),
         (
-            "close --model x --budget ten",
+            "close --model x --activation relu --budget ten",
             "a time is written as 90s, 10min or 2h, got 'ten'",
         ),
         ("sweep", "sweep needs --run FOLDER"),
@@ -199,8 +206,8 @@ def test_a_device_that_jax_cannot_use_is_one_line_and_exit_code_5(finished, tmp_
     copy = shutil.copytree(finished, tmp_path / "copy")
     commands = [
         ["train"], ["run", "--run", copy], ["sweep", "--run", copy], ["certify", "--run", copy],
-        ["close", "--model", "x.npz"], ["verify", "f", "--model", "x"], ["smooth", "--run", copy],
-        ["audit", "--run", copy], ["selftest"], ["devices"],
+        ["close", "--model", "x.npz", "--activation", "tanh"], ["verify", "f", "--model", "x"],
+        ["smooth", "--run", copy], ["audit", "--run", copy], ["selftest"], ["devices"],
     ]  # fmt: skip
     script = (
         "import sys\nfrom robust_mnist import cli\n"

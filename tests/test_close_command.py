@@ -20,7 +20,18 @@ from robust_mnist.sweep import Spent, Tried
 def closed(run, foreign, small_npz):  # noqa: F811
     """A network from elsewhere, judged at a radius, and what was said of it."""
     np.savez("net.npz", **foreign)
-    words = ["--model", "net.npz", "--data", small_npz, "--eps", "0.02", "--out", "net-0.02.npz"]
+    words = [
+        "--model",
+        "net.npz",
+        "--activation",
+        "tanh",
+        "--data",
+        small_npz,
+        "--eps",
+        "0.02",
+        "--out",
+        "net-0.02.npz",
+    ]
     code, out, err = run("close", *words, "--quiet", "--json")
     assert (code, err) == (0, "")
     return words, json.loads(out)[0]
@@ -52,7 +63,7 @@ def test_a_command_goes_on_from_what_the_one_before_it_left(
     shutil.copytree(finished, tmp_path / "mine")
     np.savez("net.npz", **foreign)
     beside = tmp_path / "part.open.npz"
-    words = ["--model", "net.npz", "--data", small_npz, "--out", "part.npz"]
+    words = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, "--out", "part.npz"]
     if kind == "run":
         beside = tmp_path / "mine" / "open" / "seed-0-linf-0.004.npz"
         words = ["--run", "mine"]
@@ -98,7 +109,18 @@ def test_what_is_left_open_is_named_with_its_bounds(run, small_npz, tmp_path):  
     shapes = {"layers.0": (40, 784), "layers.1": (40, 40), "layers.2": (10, 40)}
     weights = {f"{at}.weight": rng.normal(size=size) / 6 for at, size in shapes.items()}
     np.savez("net.npz", **weights, **{f"{at}.bias": np.zeros(s[0]) for at, s in shapes.items()})
-    words = ["--model", "net.npz", "--data", small_npz, "--eps", "0.005", "--out", "part.npz"]
+    words = [
+        "--model",
+        "net.npz",
+        "--activation",
+        "tanh",
+        "--data",
+        small_npz,
+        "--eps",
+        "0.005",
+        "--out",
+        "part.npz",
+    ]
     words += ["--methods", "ibp-linf", "--budget", "0.0001", "--quiet"]
     code, out, _ = run("close", *words, "--json")
     (found,) = json.loads(out)
@@ -317,7 +339,7 @@ def test_what_several_searches_spent_on_an_image_is_added_up():
 )
 def test_a_wrong_request_is_one_line(run, foreign, small_npz, words, said):  # noqa: F811
     np.savez("net.npz", **foreign)
-    given = ["--model", "net.npz", "--data", small_npz, *words, "--quiet"]
+    given = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, *words, "--quiet"]
     assert re.search(said, complaint(run("close", *given)))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from problems import Affine, exact_radius, grey_images, network, predicted
 
+from robust_mnist import config
 from robust_mnist.attacks import ATTACKS
 from robust_mnist.clock import stopwatch
 from robust_mnist.config import PRESETS, Preset, SweepSettings
@@ -327,6 +328,10 @@ def test_a_preset_adds_to_a_grid(tmp_path, model, right):
     assert np.all(folder.arrays("radii")["upper/linf"] <= before)
     rows = folder.rows()
     assert set(rows[(rows.method == "fgsm-linf") & (rows.kind == "attacked")].images) == {24}
+
+
+def test_sweeps_come_in_three_sizes_control_cells_among_them():
+    assert len({config.CONTROL_IMAGES, *_schedule.SIZES}) <= 3
 
 
 @pytest.mark.usefixtures("small")

@@ -569,6 +569,18 @@ def test_radii_in_memory_bracket_the_truth_of_an_affine_classifier(getkey):
     assert np.median(found.upper[broken] / exact[broken]) < 1.1
 
 
+@pytest.mark.parametrize("eps", [(), (0.01, 0.02)])
+def test_a_preset_in_memory_says_what_its_sweep_says(tmp_path, networks, part, eps):
+    model, key = networks[0], jax.random.key(0)
+    job = task(tmp_path, part, norm=("linf",), preset="quick", eps=eps)
+    sweep_run(job, {0: model}, QUIET)
+    swept = job.folder.load().radii_of("linf")[0]
+    found = radii(model, part, norm="linf", methods="quick", eps=eps, key=key)
+    at = np.array([0.0, *(eps or (0.01, 0.05))])
+    assert np.array_equal(found.certified_accuracy(at), swept.certified_accuracy(at))
+    assert np.allclose(found.attacked_accuracy(at), swept.attacked_accuracy(at), atol=2 / 24)
+
+
 def test_an_attack_of_ones_own_is_run_under_a_name_of_ones_own(networks, part, getkey):
     model, sibling = networks.values()
     few, key = PGD(Linf(), steps=5, rel_step_size=0.3), getkey()

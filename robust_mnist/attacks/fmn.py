@@ -25,7 +25,8 @@ class FMN(AbstractMinimalAttack):
 
     Reference:
         Pintor et al., "Fast minimum-norm adversarial attacks through adaptive norm constraints",
-        NeurIPS 2021, algorithm 1.
+        NeurIPS 2021, algorithm 1. Two things differ where the radius is first set: the pixels that
+        the box holds do not count, and it lies beyond the linearised boundary by `gamma`.
 
     Attributes:
         ball: Norm that is minimised.

@@ -11,6 +11,7 @@ from robust_mnist.models import AbstractClassifier
 from robust_mnist.threat import L0, AbstractBall, room
 
 
+# All pairs of 784 pixels would be 306,936 at every step.
 _PAIRED = 64
 
 
@@ -23,7 +24,8 @@ class JSMA(AbstractMinimalAttack):
     Reference:
         Papernot et al., "The limitations of deep learning in adversarial settings", EuroS&P 2016,
         algorithms 1 to 3, with pixels moved in either direction: dark digits on a light ground
-        and the reverse are attacked alike.
+        and the reverse are attacked alike. Pairs are made of the 64 most promising pixels alone, of
+        images that have more.
 
     Attributes:
         theta: How far a pixel moves at a time; the box stops it.

@@ -60,6 +60,7 @@ def _settle(command: config.Certify, budget: Budget | None) -> Result:
 
 def _of_file(command: config.Certify, budget: Budget | None) -> Result:
     assert command.model is not None
+    assert command.activation is not None
     start_jax()
     note = Console(quiet=command.output.quiet).note
     model = checkpoint.read_npz(command.model, command.activation, note=note)

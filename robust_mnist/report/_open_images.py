@@ -12,8 +12,8 @@ from robust_mnist.config import Certify
 from robust_mnist.records import Records, Sandwich
 
 
-# So many are listed.
-LIMIT = 20
+# So many are shown, and so many more are listed behind them.
+LIMIT, FOLDED = 20, 500
 Pictures = UInt8[np.ndarray, "images pixels"]
 
 
@@ -54,11 +54,13 @@ class Open:
         eps: The radius.
         count: How many there are, over all networks.
         images: The widest of them, widest first.
+        others: Those that come next, without pictures.
     """
 
     eps: str
     count: int
     images: list[Image]
+    others: list[Image]
 
 
 def chosen_eps(records: Records, sandwich: Sandwich) -> float:
@@ -86,11 +88,11 @@ def listed(records: Records, sandwich: Sandwich, pictures: Pictures | None) -> O
     eps = chosen_eps(records, sandwich)
     networks, places = np.nonzero(sandwich.open_at(eps))
     # Of equal widths the first image of the first network comes first.
-    order = np.argsort(-sandwich.widths[networks, places], kind="stable")[:LIMIT]
-    images = [
-        _image(records, sandwich, int(networks[at]), int(places[at]), pictures) for at in order
-    ]
-    return Open(f"{eps:g}", len(places), images)
+    order = np.argsort(-sandwich.widths[networks, places], kind="stable")
+    image = lambda at, drawn: _image(records, sandwich, int(networks[at]), int(places[at]), drawn)
+    shown = [image(at, pictures) for at in order[:LIMIT]]
+    others = [image(at, None) for at in order[LIMIT : LIMIT + FOLDED]]
+    return Open(f"{eps:g}", len(places), shown, others)
 
 
 def _image(

@@ -8,7 +8,7 @@ import numpy as np
 from robust_mnist import figures
 from robust_mnist.errors import InputError
 from robust_mnist.records import Records
-from robust_mnist.report import _facts, _owner, _page, _readings
+from robust_mnist.report import _facts, _owner, _page, _readings, _trust
 
 
 def check(runs: Sequence[Records]) -> None:
@@ -84,6 +84,7 @@ def _summary(name: str, records: Records) -> dict[str, Any]:
         "norms": ", ".join(figures.NORMS[norm] for norm in figures.swept(records)) or "none",
         "rate": f"{training['images_per_second']:,.0f} images/s" if training else "-",
         "device": _facts.device(records),
+        "trust": _trust.summary(records.info.get("audit", []), records.info.get("unchecked", [])),
     }
 
 

@@ -18,12 +18,21 @@ def trust_line(
         findings: The checks' answers, as in `run.json`.
         unchecked: The checks that had nothing to look at, as there.
     """
+    return f"Trust: {summary(findings, unchecked)}"
+
+
+def summary(
+    findings: Sequence[Mapping[str, Any]], unchecked: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """The same without the word; a dash where no check has run."""
+    if not findings:
+        return "-"
     counts = Counter(verdict_of(finding) for finding in findings)
     parts = [f"{counts['ok']} of {len(findings)} checks ok"]
     parts += [f"{counts['look']} to look at"] if counts["look"] else []
     parts += [f"{counts['fail']} failed"] if counts["fail"] else []
     parts += [f"{len(unchecked)} not run"] if unchecked else []
-    return f"Trust: {', '.join(parts)}"
+    return ", ".join(parts)
 
 
 def unchecked_line(unchecked: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from robust_mnist.records import Contradiction as Contradiction, Radii as Radii
 from robust_mnist.sweep._aim import Aim as Aim
-from robust_mnist.sweep._bounds import Bounds as Bounds, radii as radii
+from robust_mnist.sweep._bounds import Bounds as Bounds
 from robust_mnist.sweep._branch import (
     BranchAndBound as BranchAndBound,
     Budget as Budget,
@@ -46,6 +46,7 @@ from robust_mnist.sweep._proofs import (
     certified_radii as certified_radii,
     certify_batch as certify_batch,
 )
+from robust_mnist.sweep._radii import radii as radii
 from robust_mnist.sweep._resume import about as about
 from robust_mnist.sweep._schedule import (
     Stage as Stage,

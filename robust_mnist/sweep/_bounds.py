@@ -1,20 +1,16 @@
 """What is known of one network in one norm, growing cell by cell."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int64, PRNGKeyArray
 
 from robust_mnist.attacks import ATTACKS, AbstractAttack, AbstractMinimalAttack
 from robust_mnist.certify import CERTIFIERS
-from robust_mnist.config import EPS, check_range
+from robust_mnist.config import EPS
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
-from robust_mnist.errors import InputError, unknown
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
 from robust_mnist.sweep._driver import (
@@ -24,10 +20,7 @@ from robust_mnist.sweep._driver import (
     judge_batch,
     method_key,
 )
-from robust_mnist.sweep._methods import check_method
-from robust_mnist.sweep._model import check_model
 from robust_mnist.sweep._proofs import certified_radii
-from robust_mnist.threat import BALLS
 
 
 Cell = dict[str, np.ndarray]
@@ -218,57 +211,6 @@ def _improved(
     return np.flatnonzero(taken & ~(held & (bounds.radii.reached == merged.reached)))
 
 
-def radii(
-    model: AbstractClassifier,
-    part: Part,
-    *,
-    norm: str,
-    methods: Sequence[str] | str | Mapping[str, AbstractAttack],
-    eps: Sequence[float] | float,
-    key: PRNGKeyArray,
-) -> Radii:
-    """Bounds on the robust radius of every image, in memory.
-
-    Args:
-        model: The classifier.
-        part: Images as stored, their labels and indices.
-        norm: `linf` or `l2`.
-        methods: Names of attacks and certifiers of that norm, or one name; or attacks by names that
-            are not in the registry, such as `Restarts`, `EOT` and `Transfer` make them.
-        eps: Radii to try, in units of pixel intensity, or one radius; minimal attacks and
-            certifiers find each image's own.
-        key: Randomness of the attacks.
-
-    Raises:
-        InputError: A method, a radius or the key is none, a method acts in another norm, or the
-            model does not give finite logits.
-        Contradiction: A certificate and an attack exclude each other.
-    """
-    own = dict(methods) if isinstance(methods, Mapping) else {}
-    names = [methods] if isinstance(methods, str) else list(methods)
-    sizes = [float(size) for size in np.atleast_1d(np.asarray(eps, dtype=np.float64))]
-    if norm not in BALLS:
-        raise unknown("norm", norm, BALLS)
-    for method in names:
-        check_method(method, norm, getattr(model, "activation", ""), own.get(method))
-    for size in sizes:
-        if not (np.isfinite(size) and size >= 0):
-            raise InputError(f"eps must be finite and at least 0, got {size:g}")
-        check_range(norm, size, "eps")
-    if not _is_key(key):
-        raise InputError(f"key must be a key of JAX such as jax.random.key(0), got {key!r}")
-    check_model(model, part)
-    bounds = Bounds.clean(model, part, norm)
-    for method in names:
-        attack = own.get(method)
-        for radius in [np.inf] if runs_once(method, attack) else sizes:
-            cell = run_cell(
-                model, part, bounds, method, radius, key, largest=max(sizes), attack=attack
-            )
-            bounds.merge(method, cell)
-    return bounds.radii
-
-
 def _scattered(values: np.ndarray, at: np.ndarray, count: int, missing: Any) -> np.ndarray:
     everywhere = np.full(count, missing, values.dtype)
     everywhere[at] = values
@@ -279,7 +221,3 @@ def runs_once(method: str, attack: AbstractAttack | None = None) -> bool:
     """Whether a method, or an attack by a name of its own, finds radii itself and is given none."""
     attack = ATTACKS.get(method) if attack is None else attack
     return method in CERTIFIERS or isinstance(attack, AbstractMinimalAttack)
-
-
-def _is_key(key: object) -> bool:
-    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

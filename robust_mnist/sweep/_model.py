@@ -15,6 +15,8 @@ from robust_mnist.models import AbstractClassifier
 IMAGES = 16
 # AutoAttack's limit for a sum of probabilities.
 ROUNDING = 1e-5
+# And for the difference between two passes, relative to the largest logit, as in G19.
+STEADY = 1e-4
 
 
 def check_model(model: AbstractClassifier, part: Part, *, name: str = "the model") -> None:
@@ -27,7 +29,8 @@ def check_model(model: AbstractClassifier, part: Part, *, name: str = "the model
 
     Raises:
         InputError: The model cannot be called on such an image, gives no vector with a number for
-            each class, gives NaN or infinity on a clean image, or gives probabilities.
+            each class, gives NaN or infinity on a clean image, gives other logits when it is asked
+            again, or gives probabilities.
     """
     size, classes = part.images.shape[1], int(np.max(part.labels)) + 1
     rule = f"{name} must map an image of {size} pixels to at least {classes} logits"
@@ -49,12 +52,21 @@ def check_model(model: AbstractClassifier, part: Part, *, name: str = "the model
     # A linear model fitted to one-hot classes adds up to 1 everywhere, and may well stay in [0, 1]
     # on a few images, but hardly on noise.
     noise = np.random.default_rng(0).random((IMAGES, size), np.float32)
-    values = np.asarray(_outputs(model, jnp.concatenate([clean, noise])))
+    values, again = (
+        np.asarray(_outputs(model, jnp.concatenate([clean, noise])), np.float64) for _ in range(2)
+    )
     if not (finite := np.isfinite(values[: len(clean)]).all(axis=1)).all():
         image = part.ids[:IMAGES][~finite][0]
         raise InputError(
             f"{name} must give finite logits, got NaN or infinity on the clean image {image}; "
             "mend its weights or train it anew"
+        )
+    moved = np.abs(again - values)
+    if moved.max() > STEADY * np.abs(values).max():
+        before, after = values.flat[moved.argmax()], again.flat[moved.argmax()]
+        raise InputError(
+            f"{name} must give the same logits when it is asked again, got {before:.6g} and then "
+            f"{after:.6g}; fix its draws, or average over them with robust_mnist.models.Expectation"
         )
     inside = values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING
     if inside and np.abs(values.sum(axis=1) - 1).max() <= ROUNDING:

@@ -83,4 +83,6 @@ def _votes(
             smoothing.votes(model, x, samples=samples, key=tell),
         )
 
-    return jax.vmap(both)(to_float(images), image_keys(key, ids))
+    # A GPU's default would be that of other weights, and of other noise.
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(both)(to_float(images), image_keys(key, ids))
