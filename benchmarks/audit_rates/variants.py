@@ -36,12 +36,8 @@ def _logits(rng: np.random.Generator) -> list[Wrap]:
 
 
 def _killed(rng: np.random.Generator) -> list[Wrap]:
-    # The bare form on other networks, and steps so fine that only the slope is gone.
-    fine = np.rint(_spread(rng, 64, 65536, COUNT // 2))
-    return [
-        *[lambda m: BentGradient(m, 0.0)] * (COUNT // 2),
-        *(lambda m, n=n: QuantisedInput(m, int(n)) for n in fine),
-    ]
+    # Steps so fine that only the slope is gone; the bare form has no number to vary.
+    return [lambda m, n=n: QuantisedInput(m, round(n)) for n in _spread(rng, 64, 65536)]
 
 
 def _reversed(rng: np.random.Generator) -> list[Wrap]:
