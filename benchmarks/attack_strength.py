@@ -172,14 +172,15 @@ def page(about: Mapping[str, Any]) -> str:
     head = (
         "network", "norm", "eps", "images", "standing", "AutoAttack leaves", "missed",
         "found with 10 x", "alone", "backward", "of AutoAttack's", "seconds", "of AutoAttack's",
+        "compilation (s)", "of AutoAttack (s)", "runs",
     )  # fmt: skip
     reading = (
         "Both with our code, so that both count and time alike: each part "
         "of AutoAttack runs with its settings, in its order, on the images that those before it "
         "left. `missed`: broken by them and not by `thorough`; `found with 10 x`: of these, by "
         f"{BUDGET} times the steps of `thorough`; `alone`: broken by `thorough` only. `backward` "
-        "passes are for each image attacked, everything counted; seconds are medians without "
-        "compilation."
+        "passes are for each image attacked, everything counted; seconds are medians of runs in "
+        "turns without compilation, which stands beside them."
     )
     loads = [row["load"] for row in rows if row["load"] is not None]
     lines = [
@@ -205,6 +206,7 @@ def page(about: Mapping[str, Any]) -> str:
             str(sum(one["again"] is not None for one in row["missed"])), str(len(row["alone"])),
             f"{ours['backward']:.0f}", f"{ours['backward'] / theirs['backward']:.0%}",
             f"{seconds[THOROUGH]:.2f}", f"{seconds[THOROUGH] / seconds[AUTO_ATTACK]:.0%}",
+            f"{ours['compile_s']:.1f}", f"{theirs['compile_s']:.1f}", str(len(ours["seconds"])),
         )  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
@@ -215,7 +217,9 @@ def page(about: Mapping[str, Any]) -> str:
                 f"- {row['network']}, image {one['image']}: AutoAttack at {one['autoattack']:.6f} "
                 f"in {row['norm']}, {found}"
             )
-    return "\n".join([*lines, "", f"Again: `{about['command']}`", ""])
+    return "\n".join(
+        [*lines, "", process.again(about["command"], networks=len(rows) > len(RADIUS)), ""]
+    )
 
 
 if __name__ == "__main__":

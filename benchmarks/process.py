@@ -66,6 +66,12 @@ def variables(threads: str, caches: str) -> dict[str, str]:
     }
 
 
+def again(command: str, *, networks: bool) -> str:
+    """What repeats a measurement, on further networks as well."""
+    folder = "ROBUST_MNIST_NETWORKS=FOLDER " if networks else ""
+    return f"Again: `{folder}{command}`"
+
+
 def reason(done: subprocess.CompletedProcess[str]) -> str:
     """The last line of an error, without the folders of this machine."""
     if done.returncode < 0:

@@ -1,10 +1,13 @@
 """The preset thorough beside the parts of AutoAttack."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
 from benchmarks import attack_strength as strength
+from benchmarks.process import ROOT
 from robust_mnist import data
 from robust_mnist.attacks import ATTACKS, PGD, AutoAttack, Within
 from robust_mnist.data import Part
@@ -71,3 +74,9 @@ def test_a_run_without_a_model_is_refused_before_anything_is_attacked(tmp_path, 
     assert strength.main(["--run", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert "must be the folder of a trained run" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_published_page_is_that_of_the_published_numbers():
+    path = ROOT / "reports" / "data" / strength.NAME
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == strength.page(about)

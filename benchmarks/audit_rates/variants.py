@@ -84,8 +84,11 @@ def _round(numbers: Sequence[float] | np.ndarray) -> list[float]:
 
 
 def _whole(rng: np.random.Generator, low: int, high: int, *, other_than: int) -> list[int]:
-    numbers = [round(number) for number in _spread(rng, low, high)]
-    return [number + (number == other_than) for number in numbers]
+    numbers: list[int] = []
+    for number in _spread(rng, low, high):
+        whole = max(round(number), numbers[-1] + 1 if numbers else 0)
+        numbers.append(whole + (whole == other_than))
+    return numbers
 
 
 _KINDS: dict[str, Callable[[np.random.Generator], list[Wrap]]] = {

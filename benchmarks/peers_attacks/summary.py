@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import process
 from benchmarks.peers_attacks import (
     LAB,
     OURS,
@@ -203,7 +204,7 @@ def page(frame: pd.DataFrame, about: Mapping[str, Any]) -> str:
         "",
         *_sides(frame, about),
         "",
-        f"Again: `{about['command']}`",
+        process.again(about["command"], networks=len({*frame.network}) > 1),
         "",
     ]
     return "\n".join(lines)
