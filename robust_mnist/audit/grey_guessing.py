@@ -27,9 +27,9 @@ def grey_guessing(evidence: Evidence) -> Finding | None:
     guessing = float(np.bincount(probe.part.labels).max()) / probe.count
     return Finding(
         title="a large eps leaves guessing",
-        verdict="fail" if accuracy > guessing else "look" if anywhere else "ok",
+        verdict="fail" if accuracy > guessing or anywhere else "ok",
         number=accuracy,
-        threshold="fail above the share of the commonest class; look if any stands in the box",
+        threshold="fail above the share of the commonest class, or if any stands in the box",
         meaning=(
             f"Accuracy of {probe.count} images under PGD at eps = {half:g}, of which the commonest "
             f"class has {guessing:.1%}; {anywhere} stood where every image was allowed."
