@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 from test_sweep import LINF, QUIET, networks, part, same_results, task  # noqa: F401 fixtures
 
+from robust_mnist.audit._evidence import Evidence
+from robust_mnist.audit.nonfinite import nonfinite
 from robust_mnist.config import TrainSettings
 from robust_mnist.errors import InputError
 from robust_mnist.records import Contradiction, RunFolder, merge
@@ -108,7 +110,8 @@ def test_work_that_copies_share_counts_once(pair, tmp_path):
     assert merged("closed")["closed"] == closed
     fgsm = cells["linf/fgsm-linf"]
     second.update({"cells": {"linf/fgsm-linf": {name: 2 * total for name, total in fgsm.items()}}})
-    assert merged("went on")["cells"] == cells | {"linf/fgsm-linf": {}}
+    warnings = {"close": 2 * fgsm["close"], "nonfinite": 0.0}
+    assert merged("went on")["cells"] == cells | {"linf/fgsm-linf": warnings}
     # Where only the networks are copied, their training is all that is of the same seconds.
     rows = second.rows()
     learnt = rows.head(1).assign(kind="training", seconds=7.0)
@@ -117,6 +120,22 @@ def test_work_that_copies_share_counts_once(pair, tmp_path):
     second.write_table("rows.csv", pd.concat([later, learnt]))
     tripled = {name: 3 * total for name, total in fgsm.items()}
     assert merged("apart")["cells"] == cells | {"linf/fgsm-linf": tripled}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_warns_outlives_a_merge(pair, networks, part, tmp_path, lost):  # noqa: F811
+    """Also where one of them tells of no totals, as runs that were merged before it did."""
+    first, second = pair
+    name = "linf/fgsm-linf"
+    fgsm = first.info()["cells"][name] | {"close": 2.0, "nonfinite": 6.0}
+    second.update({"cells": {name: {key: 2 * total for key, total in fgsm.items()}}})
+    first.update({"cells": {name: {} if lost else fgsm}})
+    out = RunFolder(tmp_path / "out")
+    merge(pair, out, "merge")
+    cells = out.info()["cells"]
+    assert cells[name] == {"close": 4.0, "nonfinite": 12.0}
+    found = nonfinite(Evidence(networks[0], part, out.rows(), {}, {}, cells))
+    assert (found.verdict, found.number) == ("fail", 12)
 
 
 def test_a_merged_run_is_none_of_its_parts_but_names_them(pair, tmp_path):

@@ -360,6 +360,18 @@ def test_work_is_added_up_where_every_attack_was_counted():
     assert _facts.work(records, "l2") is not None
 
 
+def test_of_a_method_without_totals_what_warns_is_told():
+    records = synthetic.make("merged", images=50)
+    counts = {"close": 3.0, "nonfinite": 6.0}
+    of = {"pgd40-linf": counts, "fgsm-linf": {}, "ibp-linf": counts}
+    cells = records.info["cells"] | {f"linf/{method}": held for method, held in of.items()}
+    records = dataclasses.replace(records, info=records.info | {"cells": cells})
+    rows = {row[0]: row[1:] for row in _facts.timings(records)}
+    assert rows["linf/pgd40-linf"] == ["", "", "", "3", "6", "", ""]
+    assert "linf/fgsm-linf" not in rows
+    assert "ibp-linf" in Page(_one.page(records, dict.fromkeys(FIGURES), "r")).text
+
+
 def test_the_terminal_says_when_numbers_are_means():
     records = synthetic.make("four", seeds=4, norms=("linf",), images=50)
     assert report.text_table(records).startswith("accuracy in %, mean of 4 networks")

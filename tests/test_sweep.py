@@ -544,6 +544,14 @@ def test_totals_of_a_method_add_up_over_sweeps(tmp_path, networks, part):
     _, cell = swept(0.03)
     assert cell["cells"] == 3
     assert not {*COUNTS} & {*cell}
+    # Nor is it one where copies were merged; what warns counts from what is known.
+    run = json.loads((folder.path / "run.json").read_text())
+    for held in ({}, {"close": 2.0, "nonfinite": 6.0}):
+        run["cells"]["linf/fgsm-linf"] = held
+        (folder.path / "run.json").write_text(json.dumps(run))
+        _, cell = swept(0.01 if held else 0.04)
+        assert {*cell} == {"close", "nonfinite"}
+        assert cell["nonfinite"] == held.get("nonfinite", 0.0)
 
 
 def test_radii_in_memory_bracket_the_truth_of_an_affine_classifier(getkey):

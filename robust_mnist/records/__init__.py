@@ -4,6 +4,7 @@ from robust_mnist.records._alone import Alone as Alone, scheduled as scheduled
 from robust_mnist.records._exact import Exact as Exact
 from robust_mnist.records._folder import (
     ON_OPEN_IMAGES as ON_OPEN_IMAGES,
+    WARNINGS as WARNINGS,
     Records as Records,
     RunFolder as RunFolder,
     attack_seed as attack_seed,

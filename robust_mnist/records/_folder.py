@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 # Ends the names, under `cells` of `run.json`, of what ran only on open images, at one radius.
 ON_OPEN_IMAGES = ", on open images"
+# Totals there that warn rather than measure: too few of them would hide what went wrong.
+WARNINGS = ("close", "nonfinite")
 _BEGUN = ("settings", "environment", "data")  # what `run.json` holds from the beginning
 # `run.json` goes last: without it nobody could tell that the folder was a run.
 FILES = (

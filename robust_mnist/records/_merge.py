@@ -12,7 +12,7 @@ import numpy as np
 
 from robust_mnist import statistics
 from robust_mnist.errors import InputError
-from robust_mnist.records._folder import Records, RunFolder
+from robust_mnist.records._folder import WARNINGS, Records, RunFolder
 from robust_mnist.records._rows import KEY
 
 
@@ -32,7 +32,8 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
     Of each image the largest lower and the smallest upper bound count, the latter with its wrong
     image; of each method alone the best on every image. Where two runs tell of the same thing and
     no bound decides, as with the time a cell took, the first run does. Work that copies of a run
-    share counts once; of a method that went on in several copies no total is kept.
+    share counts once; of a method that went on in several copies no total is kept, but for the
+    largest count of what warns.
 
     Args:
         runs: At least two, of the same networks and images.
@@ -191,18 +192,21 @@ def _part(info: Mapping[str, Any]) -> dict[str, Any]:
 def _cells(
     parts: Sequence[Mapping[str, Mapping[str, float]]], works: Sequence[set[tuple[str, ...]]]
 ) -> dict[str, dict[str, float]]:
-    """The totals of each method; empty where copies of one run went on with it."""
+    """The totals of each method; where copies of one run went on with it, what warns alone."""
     found: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         # Equal totals, seconds and all, are those of copies.
         of = {frozenset(p[name].items()): at for at, p in enumerate(parts) if name in p}.values()
-        if any(works[one] & works[two] for one, two in itertools.combinations(of, 2)):
-            found[name] = {}  # a part of the work would count twice, and nothing tells how much
-            continue
+        # A part of the work would count twice, and nothing tells how much.
+        shared = any(works[one] & works[two] for one, two in itertools.combinations(of, 2))
         totals = [parts[at][name] for at in of]
-        # What one of them did not count is no total.
-        shared = [key for key in totals[0] if all(key in each for each in totals)]
-        found[name] = {key: sum(each[key] for each in totals) for key in shared}
+        add = max if shared else sum
+        found[name] = {
+            key: add(each.get(key, 0.0) for each in totals)
+            for key in dict.fromkeys(key for each in totals for key in each)
+            # What one of them did not count is no total.
+            if key in WARNINGS or (not shared and all(key in each for each in totals))
+        }
     return found
 
 

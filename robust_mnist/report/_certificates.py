@@ -122,10 +122,11 @@ def certifiers(records: Records, sandwich: Sandwich) -> list[Certifier]:
 def _cost(records: Records, sandwich: Sandwich, name: str) -> dict[str, str]:
     """What a certifier took on all images, or where it ran on open ones alone, on those."""
     cells, place = records.info.get("cells", {}), f"{sandwich.norm}/{name}"
-    if cell := cells.get(place):
+    # A merge of copies keeps no seconds of what went on in several of them.
+    if "seconds" in (cell := cells.get(place, {})):
         median = np.median(np.maximum(sandwich.alone[name], 0.0))
         told, images = {"median": f"{median:.3g}"}, sandwich.widths.shape[1] * cell["cells"]
-    elif cell := cells.get(f"{place}{ON_OPEN_IMAGES}"):
+    elif "seconds" in (cell := cells.get(f"{place}{ON_OPEN_IMAGES}", {})):
         told, images = (
             {"domains": f"{cell['domains']:,.0f}"} if cell["domains"] else {},
             cell["images"],

@@ -67,13 +67,12 @@ def timings(records: Records) -> list[list[str]]:
     return [
         [
             name,
-            f"{part['seconds']:,.1f}",
-            f"{part['compile_seconds']:,.1f}",
+            *(_seconds(part.get(n)) for n in ("seconds", "compile_seconds")),
             *(_count(part.get(n)) for n in ("images_per_second", "close", "nonfinite")),
             *(_per_image(part.get(n), info) for n in ("forward", "backward")),
         ]
         for name, part in (parts | info.get("cells", {}) | totals).items()
-        if part  # a merge of copies leaves no totals of what went on in several of them
+        if part  # a merge of copies leaves none of what went on in several, or what warns alone
     ]
 
 
@@ -103,6 +102,10 @@ def passes_per_image(total: float, info: Mapping[str, Any]) -> float:
 
 def _per_image(total: float | None, info: Mapping[str, Any]) -> str:
     return "" if total is None else f"{passes_per_image(total, info):,.1f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}"
 
 
 def _count(value: float | None) -> str:

@@ -17,7 +17,7 @@ from robust_mnist.clock import stopwatch
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.models import AbstractClassifier
-from robust_mnist.records import ON_OPEN_IMAGES, Row, RunFolder, table
+from robust_mnist.records import ON_OPEN_IMAGES, WARNINGS, Row, RunFolder, table
 from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import Bounds, Cell, kept_cell, run_cell, runs_once
 from robust_mnist.sweep._cost import Passes, driver_cost
@@ -493,10 +493,10 @@ def _made(folder: RunFolder, networks: list[_Network]) -> dict[str, Any]:
             continue  # these were made again, not added to
         new = timings.setdefault(name, {})
         timings[name] = {key: value + new.get(key, 0.0) for key, value in totals.items()} | {
-            # What was not counted before is no total now.
+            # What was not counted before is no total now, and need not be one to warn.
             key: value
             for key, value in new.items()
-            if key not in (*totals, *COUNTS)
+            if key in WARNINGS and key not in totals
         }
     stages = {str(network.seed): [*network.staged] for network in networks if network.staged}
     return {"cells": timings} | ({"stages": stages} if stages else {})
