@@ -8,7 +8,7 @@ from test_sweep import LINF, QUIET, networks, part, same_results, task  # noqa: 
 
 from robust_mnist.audit._evidence import Evidence
 from robust_mnist.audit.nonfinite import nonfinite
-from robust_mnist.config import TrainSettings
+from robust_mnist.config import SweepSettings, TrainSettings
 from robust_mnist.errors import InputError
 from robust_mnist.records import Contradiction, RunFolder, merge
 from robust_mnist.records._rows import HISTORY
@@ -150,6 +150,22 @@ def test_a_merged_run_is_none_of_its_parts_but_names_them(pair, tmp_path):
     assert once.info()["name"] == "once"
     parts = {"name": "once", "created": once.info()["created"], "merged": [begun, begun]}
     assert twice.info()["merged"] == [parts, begun]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "kept"),
+    [
+        (({}, {"attack_seed": 5}), 5),
+        (({}, {"sweep": dataclasses.asdict(SweepSettings(attack_seed=5))}), 5),
+        (({"attack_seed": 3}, {"attack_seed": 5}), 3),
+        (({}, {}), None),
+    ],
+)
+def test_the_attack_seed_is_that_of_the_first_run_that_was_attacked(pair, tmp_path, seeds, kept):
+    for run, seed in zip(pair, seeds, strict=True):
+        run.update(seed)
+    merge(pair, RunFolder(tmp_path / "out"), "merge")
+    assert RunFolder(tmp_path / "out").info().get("attack_seed") == kept
 
 
 def test_merged_stages_leave_nothing_of_a_preset_missing(tmp_path, networks, part):  # noqa: F811

@@ -12,7 +12,7 @@ import numpy as np
 
 from robust_mnist import statistics
 from robust_mnist.errors import InputError
-from robust_mnist.records._folder import WARNINGS, Records, RunFolder
+from robust_mnist.records._folder import WARNINGS, Records, RunFolder, attack_seed
 from robust_mnist.records._rows import KEY
 
 
@@ -170,7 +170,10 @@ def _rows(
 def _info(
     infos: Sequence[Mapping[str, Any]], tables: Sequence["pd.DataFrame"], command: str
 ) -> dict[str, Any]:
-    """`run.json` of all: that of the first, with the work and the commands of the others."""
+    """`run.json` of all: that of the first, with the work and the commands of the others.
+
+    Attacks draw as those of the first run that tells how it was attacked.
+    """
     first = infos[0]
     info = {name: value for name, value in first.items() if name not in _OF_PARTS}
     stages: dict[str, list[str]] = {}
@@ -180,6 +183,9 @@ def _info(
     closed = _different([entry for one in infos for entry in one.get("closed", [])])
     commands = dict.fromkeys([*(str(one.get("command", "")) for one in infos), command])
     info |= {"command": " && ".join(filter(None, commands))}
+    # The first may be trained only, or keep it in its sweep.
+    draws = [attack_seed(one) for one in infos if "attack_seed" in one or one.get("sweep")]
+    info |= {"attack_seed": draws[0]} if draws else {}
     cells = _cells([one.get("cells", {}) for one in infos], [_work(rows) for rows in tables])
     found = {"cells": cells, "stages": stages, "closed": closed}
     return info | {name: value for name, value in found.items() if value}
