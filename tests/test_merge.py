@@ -122,6 +122,58 @@ def test_work_that_copies_share_counts_once(pair, tmp_path):
     assert merged("apart")["cells"] == cells | {"linf/fgsm-linf": tripled}
 
 
+def test_whether_copies_share_work_is_decided_for_each_method(pair, tmp_path):
+    first, second = pair
+    cells, rows = first.info()["cells"], second.rows()
+    longer = {name: {key: 2 * total for key, total in of.items()} for name, of in cells.items()}
+    second.update({"cells": longer})
+    # One had its certificates made anew, and went on with what the other had attacked.
+    again = np.where(rows.method == "ibp-linf", rows.seconds + 0.1, rows.seconds)
+    second.write_table("rows.csv", rows.assign(seconds=again))
+    merge(pair, RunFolder(tmp_path / "out"), "merge")
+    found = RunFolder(tmp_path / "out").info()["cells"]
+    assert {*found["linf/fgsm-linf"]} == {"close", "nonfinite"}
+    ibp = cells["linf/ibp-linf"]
+    assert found["linf/ibp-linf"] == {key: 3 * total for key, total in ibp.items()}
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "kept"),
+    [
+        ((1, 100, 2.0), (2, 250, 5.0), None),  # the second went on with a copy of the first
+        ((2, 250, 5.0), (1, 100, 2.0), None),
+        ((2, 250, 5.0), (2, 250, 5.0), (2, 250, 5.0)),
+        ((2, 150, 3.0), (2, 200, 2.5), None),  # both may have gone on
+        ((1, 100, 2.0), (1, 250, 5.0), (2, 350, 7.0)),  # no command in common
+        ((1, 100, 2.0), (3, 250, 1.0), (4, 350, 3.0)),
+    ],
+)
+@pytest.mark.parametrize("name", ["linf/crown-linf, on open images", "linf/pgd40-linf, scheduled"])
+def test_work_without_rows_adds_up_where_copies_cannot_share_it(
+    pair, tmp_path, name, mine, theirs, kept
+):
+    totals = lambda numbers: dict(zip(("cells", "images", "seconds"), numbers, strict=True))
+    for run, numbers in zip(pair, (mine, theirs), strict=True):
+        run.update({"cells": {name: totals(numbers)}})
+    merge(pair, RunFolder(tmp_path / "out"), "merge")
+    found = RunFolder(tmp_path / "out").info()["cells"][name]
+    assert found == ({} if kept is None else totals(kept))
+
+
+def test_a_part_that_is_merged_again_counts_once(pair, tmp_path):
+    """Though of a cell that both parts had, the first one's time alone stands in the rows."""
+    _, second = pair
+    rows = second.rows()
+    second.write_table("rows.csv", rows.assign(seconds=rows.seconds + 0.1))
+    cells = second.info()["cells"]
+    second.update({"cells": {name: {**of, "seconds": 7.0} for name, of in cells.items()}})
+    once, twice = RunFolder(tmp_path / "once"), RunFolder(tmp_path / "twice")
+    merge(pair, once, "merge")
+    merge([second, once], twice, "merge")
+    assert twice.info()["cells"] == once.info()["cells"]
+    assert once.info()["cells"]["linf/fgsm-linf"]["cells"] == 4
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_what_warns_outlives_a_merge(pair, networks, part, tmp_path, lost):  # noqa: F811
     """Also where one of them tells of no totals, as runs that were merged before it did."""
@@ -148,8 +200,12 @@ def test_a_merged_run_is_none_of_its_parts_but_names_them(pair, tmp_path):
     merge([once, second], twice, "merge")
     assert len({identity([run]) for run in (first, once, twice)}) == 3
     assert once.info()["name"] == "once"
-    parts = {"name": "once", "created": once.info()["created"], "merged": [begun, begun]}
-    assert twice.info()["merged"] == [parts, begun]
+    of_both = begun | {"swept": first.info()["swept"]}
+    about = {name: once.info()[name] for name in ("created", "swept")}
+    assert twice.info()["merged"] == [
+        {"name": "once", **about, "merged": [of_both, of_both]},
+        of_both,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -186,26 +186,37 @@ def _info(
     # The first may be trained only, or keep it in its sweep.
     draws = [attack_seed(one) for one in infos if "attack_seed" in one or one.get("sweep")]
     info |= {"attack_seed": draws[0]} if draws else {}
-    cells = _cells([one.get("cells", {}) for one in infos], [_work(rows) for rows in tables])
+    # What was merged into another one is in its totals.
+    own = [at for at, one in enumerate(infos) if not any(_holds(other, one) for other in infos)]
+    cells = _cells([infos[at].get("cells", {}) for at in own], [_work(tables[at]) for at in own])
     found = {"cells": cells, "stages": stages, "closed": closed}
     return info | {name: value for name, value in found.items() if value}
 
 
 def _part(info: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: info[name] for name in ("name", "created", "merged") if name in info}
+    return {name: info[name] for name in ("name", "created", "swept", "merged") if name in info}
+
+
+def _holds(info: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
+    """Whether a run was merged of others that the other one, as it is now, was among."""
+    return any(one == _part(part) or _holds(one, part) for one in info.get("merged", []))
 
 
 def _cells(
-    parts: Sequence[Mapping[str, Mapping[str, float]]], works: Sequence[set[tuple[str, ...]]]
+    parts: Sequence[Mapping[str, Mapping[str, float]]], works: Sequence[Mapping[str, set[Any]]]
 ) -> dict[str, dict[str, float]]:
     """The totals of each method; where copies of one run went on with it, what warns alone."""
     found: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         # Equal totals, seconds and all, are those of copies.
         of = {frozenset(p[name].items()): at for at, p in enumerate(parts) if name in p}.values()
-        # A part of the work would count twice, and nothing tells how much.
-        shared = any(works[one] & works[two] for one, two in itertools.combinations(of, 2))
         totals = [parts[at][name] for at in of]
+        # A part of the work would count twice, and nothing tells how much.
+        shared = any(
+            works[one][name] & works[two][name] if name in works[one].keys() & works[two].keys()
+            else _may_share(parts[one][name], parts[two][name])
+            for one, two in itertools.combinations(of, 2)
+        )  # fmt: skip
         add = max if shared else sum
         found[name] = {
             key: add(each.get(key, 0.0) for each in totals)
@@ -216,11 +227,25 @@ def _cells(
     return found
 
 
-def _work(rows: "pd.DataFrame") -> set[tuple[str, ...]]:
-    """The cells of a sweep, each with its seconds: no two computations have the very same ones."""
+def _may_share(one: Mapping[str, float], two: Mapping[str, float]) -> bool:
+    """Whether two totals, of work that has no rows of its own, may hold some of the same work.
+
+    What one single command added is in the other one as a whole, or not at all.
+    """
+    less, more = sorted((one, two), key=lambda totals: totals.get("cells", np.inf))
+    if less.get("cells") != 1:
+        return True
+    return more.get("cells") != 1 and all(more.get(key, 0.0) >= less[key] for key in less)
+
+
+def _work(rows: "pd.DataFrame") -> dict[str, set[Any]]:
+    """The cells of each method, with their seconds: no two computations have the very same ones."""
     swept = rows[rows.kind.isin(["attacked", "certified", "step"]) & rows.seconds.notna()]
     text = swept[[*KEY, "seconds"]].astype(str).fillna("")
-    return set(text.itertuples(index=False, name=None))
+    names = swept.norm.replace("", "step") + "/" + swept.method
+    return {
+        name: set(part.itertuples(index=False, name=None)) for name, part in text.groupby(names)
+    }
 
 
 def _different(entries: Sequence[Any]) -> list[Any]:
