@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 
@@ -44,15 +45,41 @@ def writing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
+def building(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A temporary folder, renamed onto `path` once the block has ended well.
+
+    Args:
+        path: Where the folder belongs, and none is yet; missing folders above it are made.
+
+    Yields:
+        The folder to fill.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _named(path):
+        above = pathlib.Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=path.parent))
+    try:
+        # One of its own, because `mkdtemp` makes private folders.
+        temporary = above / path.name
+        with _named(path, above):
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(above, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def _named(path: pathlib.Path, temporary: pathlib.Path | None = None) -> Iterator[None]:
-    """Name the file that cannot be written, and not the temporary one, which nobody knows.
+    """Name what cannot be written, and not what is temporary, which nobody knows.
 
     A full disk names no file at all.
     """
     try:
         yield
     except OSError as error:
-        ours = temporary is None or error.filename in {None, str(temporary), temporary}
+        named = pathlib.Path(str(error.filename))
+        ours = temporary is None or error.filename is None or named.is_relative_to(temporary)
         if error.errno is None or not ours:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error

@@ -272,6 +272,33 @@ def test_what_excludes_each_other_stops_and_nothing_is_written(pair, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_merge_that_is_cut_short_leaves_nothing_in_its_own_way(pair, run, tmp_path, monkeypatch):
+    before = {*tmp_path.iterdir()}
+    words = ["merge", "first", "second", "--out", "new/out"]
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_table", stops)
+        assert run(*words)[0] == 130
+    assert {*tmp_path.iterdir()} == before | {tmp_path / "new"}
+    assert not [*(tmp_path / "new").iterdir()]
+    assert run(*words)[0] == 0
+    assert [*(tmp_path / "new").iterdir()] == [tmp_path / "new" / "out"]
+    assert (tmp_path / "new" / "out").stat().st_mode == pair[0].path.stat().st_mode
+
+
+def test_a_folder_that_finds_no_room_is_named_not_the_temporary_one(pair, run, monkeypatch):
+    def full(run, name, *_, **__):
+        raise OSError(28, "No space left on device", str(run.path / f"{name}.npz"))
+
+    monkeypatch.setattr(RunFolder, "write_arrays", full)
+    code, _, err = run("merge", *(one.path for one in pair), "--out", "out")
+    assert code == 2
+    assert err.startswith("robust-mnist: out: No space left on device; ")
+
+
 def test_only_finished_runs_of_the_same_networks_and_images_are_merged(pair, tmp_path):
     _, second = pair
 

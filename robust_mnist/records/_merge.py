@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robust_mnist import statistics
+from robust_mnist import files, statistics
 from robust_mnist.errors import InputError
 from robust_mnist.records._folder import WARNINGS, Records, RunFolder, attack_seed
 from robust_mnist.records._rows import KEY
@@ -37,7 +37,7 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
 
     Args:
         runs: At least two, of the same networks and images.
-        out: Where nothing stands yet.
+        out: Where nothing stands yet, nor will if this is cut short.
         command: What made it, for `run.json`.
 
     Raises:
@@ -70,16 +70,19 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
         "name": out.path.resolve().name,
         "merged": [_part(records.info) for records in loaded],
     }
-    for seed in loaded[0].seeds:
-        (out.path / "model").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(first.model(seed), out.model(seed))
-    shutil.copyfile(first.path / "history.csv", out.path / "history.csv")
-    if radii:
-        out.write_arrays("radii", radii)
-        out.write_arrays("witnesses", witnesses)
-        info["swept"] = hashlib.sha256((out.path / "radii.npz").read_bytes()).hexdigest()
-    out.write_table("rows.csv", _rows(tables, radii, loaded[0].seeds))
-    out.update(info)  # last: without it nobody takes a folder for a run
+    rows = _rows(tables, radii, loaded[0].seeds)
+    with files.building(out.path) as place:
+        made = RunFolder(place)
+        (place / "model").mkdir()
+        for seed in loaded[0].seeds:
+            shutil.copyfile(first.model(seed), made.model(seed))
+        shutil.copyfile(first.path / "history.csv", place / "history.csv")
+        if radii:
+            made.write_arrays("radii", radii)
+            made.write_arrays("witnesses", witnesses)
+            info["swept"] = hashlib.sha256((place / "radii.npz").read_bytes()).hexdigest()
+        made.write_table("rows.csv", rows)
+        made.update(info)
 
 
 def _check_witnesses(run: RunFolder) -> None:
