@@ -10,7 +10,14 @@ from robust_mnist.audit._evidence import Evidence
 from robust_mnist.audit.nonfinite import nonfinite
 from robust_mnist.config import SweepSettings, TrainSettings
 from robust_mnist.errors import InputError
-from robust_mnist.records import Contradiction, RunFolder, merge
+from robust_mnist.records import (
+    Contradiction,
+    OpenDomains,
+    RunFolder,
+    merge,
+    read_open_domains,
+    write_open_domains,
+)
 from robust_mnist.records._rows import HISTORY
 from robust_mnist.report._owner import identity
 from robust_mnist.sweep import sweep_run
@@ -270,6 +277,20 @@ def test_what_excludes_each_other_stops_and_nothing_is_written(pair, tmp_path):
     with pytest.raises(Contradiction, match=f"image {broken} in linf"):
         merge(pair, RunFolder(tmp_path / "out"), "merge")
     assert not (tmp_path / "out").exists()
+
+
+def test_branch_and_bound_goes_on_from_what_any_of_the_parts_has_left_open(pair, tmp_path):
+    one = {name: np.zeros(1, none.dtype) for name, none in vars(OpenDomains.none()).items()}
+    left = {"lines": OpenDomains(**one | {"cuts": np.ones(1, np.int32)})}
+    names = [("linf", 0.02), ("linf", 0.05), ("l2", 0.3)]
+    for run, held in zip(pair, (names[:2], names[1:]), strict=True):
+        for norm, eps in held:
+            write_open_domains(run.open_domains(0, norm, eps), b"problem", left)
+    out = RunFolder(tmp_path / "out")
+    merge(pair, out, "merge")
+    for norm, eps in names:
+        found = read_open_domains(out.open_domains(0, norm, eps), b"problem")
+        assert found["lines"].image.tolist() == [0]
 
 
 def test_a_merge_that_is_cut_short_leaves_nothing_in_its_own_way(pair, run, tmp_path, monkeypatch):

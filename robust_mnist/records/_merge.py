@@ -31,9 +31,9 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
 
     Of each image the largest lower and the smallest upper bound count, the latter with its wrong
     image; of each method alone the best on every image. Where two runs tell of the same thing and
-    no bound decides, as with the time a cell took, the first run does. Work that copies of a run
-    share counts once; of a method that went on in several copies no total is kept, but for the
-    largest count of what warns.
+    no bound decides, as with the time a cell took, the first run does. What branch and bound has
+    left open stays open. Work that copies of a run share counts once; of a method that went on in
+    several copies no total is kept, but for the largest count of what warns.
 
     Args:
         runs: At least two, of the same networks and images.
@@ -77,6 +77,10 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
         for seed in loaded[0].seeds:
             shutil.copyfile(first.model(seed), made.model(seed))
         shutil.copyfile(first.path / "history.csv", place / "history.csv")
+        # What is left open of an image holds whatever else is known; of several any one will do.
+        for left in (run.path / "open" for run in runs):
+            if left.is_dir():
+                shutil.copytree(left, place / "open", dirs_exist_ok=True)
         if radii:
             made.write_arrays("radii", radii)
             made.write_arrays("witnesses", witnesses)
