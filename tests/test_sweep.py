@@ -355,34 +355,62 @@ def test_fast_cells_are_seen_before_a_slow_stage(tmp_path, networks, part, monke
 def test_before_the_first_stage_readers_see_the_control_sample_alone(
     tmp_path, networks, part, monkeypatch
 ):
-    from robust_mnist.sweep import _sweep
-
-    def stopped(at):
-        job = task(tmp_path, part, at, norm=("linf",))
-        settled = dataclasses.replace(
-            job.plan, methods={"linf": ("fgsm-linf",)}, eps={"linf": (0.0, 0.05)},
-            stages={"linf": ("pgd40-linf", "fmn100-linf")}, control=10,
-        )  # fmt: skip
-        return dataclasses.replace(job, plan=settled)
-
-    def dies_at(method):
-        def dies(*args, **rest):
-            if args[3] == method:
-                raise KeyboardInterrupt
-            return real(*args, **rest)
-
-        return dies
-
-    real = _sweep.run_stage
     for method, images in (("pgd40-linf", 10), ("fmn100-linf", len(part.labels))):
-        job = stopped(method)
-        monkeypatch.setattr(_sweep, "run_stage", dies_at(method))
-        with pytest.raises(KeyboardInterrupt):
-            sweep_run(job, {0: networks[0]}, QUIET)
-        found = job.folder.load(unfinished=True)
+        found = stopped_at(method, tmp_path, networks, part, monkeypatch)
         assert set(found.rows[found.rows.kind == "worst"].images) == {images}
         assert found.radii_of("linf")[0].upper.size == images
         assert set(found.rows[found.rows.kind == "clean"].images) == {len(part.labels)}
+
+
+def stopped_at(method, tmp_path, networks, part, monkeypatch):
+    """What readers see of a sweep with a control sample that was stopped at this stage."""
+    from robust_mnist.sweep import _sweep
+
+    real = _sweep.run_stage
+
+    def dies(*args, **rest):
+        if args[3] == method:
+            raise KeyboardInterrupt
+        return real(*args, **rest)
+
+    job = task(tmp_path, part, method, norm=("linf",))
+    settled = dataclasses.replace(
+        job.plan, methods={"linf": ("fgsm-linf",)}, eps={"linf": (0.0, 0.05)},
+        stages={"linf": ("pgd40-linf", "fmn100-linf")}, control=10,
+    )  # fmt: skip
+    with monkeypatch.context() as patched:
+        patched.setattr(_sweep, "run_stage", dies)
+        with pytest.raises(KeyboardInterrupt):
+            sweep_run(dataclasses.replace(job, plan=settled), {0: networks[0]}, QUIET)
+    return job.folder.load(unfinished=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "eps", "images"),
+    [
+        ("ibp-linf", 0.05, 10),
+        ("fgsm-linf", 0.02, 10),
+        ("fgsm-linf", 0.05, 24),
+        ("fmn100-linf", 0.02, 24),
+        (None, 0.05, 10),
+    ],
+)
+def test_after_another_command_they_see_all_images_only_where_an_attack_had_seen_them(
+    tmp_path, networks, part, monkeypatch, method, eps, images
+):
+    from robust_mnist.sweep._certify import settle_run
+
+    before = {"norm": ("linf",), "eps": (eps,), "methods": (method or "fgsm-linf",)}
+    job = task(tmp_path, part, "pgd40-linf", **before)
+    if method is None:
+        list(settle_run(job, {0: networks[0]}, "linf", ["ibp-linf"], eps))
+    else:
+        sweep_run(job, {0: networks[0]}, QUIET)
+    found = stopped_at("pgd40-linf", tmp_path, networks, part, monkeypatch)
+    worst = found.rows[found.rows.kind == "worst"]
+    assert worst.eps.max() == 0.05
+    assert set(worst.images) == {images}
+    assert found.radii_of("linf")[0].upper.size == images
 
 
 def test_a_damaged_cell_is_named(tmp_path, networks, part, monkeypatch):

@@ -32,8 +32,8 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
     Of each image the largest lower and the smallest upper bound count, the latter with its wrong
     image; of each method alone the best on every image. Where two runs tell of the same thing and
     no bound decides, as with the time a cell took, the first run does. What branch and bound has
-    left open stays open. Work that copies of a run share counts once; of a method that went on in
-    several copies no total is kept, but for the largest count of what warns.
+    left of open images is kept. Work that copies of a run share counts once; of a method that went
+    on in several copies no total is kept, but for the largest count of what warns.
 
     Args:
         runs: At least two, of the same networks and images.

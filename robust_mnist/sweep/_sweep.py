@@ -163,7 +163,7 @@ class _Network:
         wanted += [cell for cell in again if cell not in wanted]
         self.wanted = len(wanted)
         self.norms = list(dict.fromkeys([*task.plan.methods, *sorted(self.lost)]))
-        self.new = {*self.norms} - there - self.lost
+        self.before = {*self.seconds}
         done = {(norm, method, _text(eps)) for norm, method, eps in self.seconds}
         # A step sweep counts as one cell, and as done as soon as it has any row.
         steps = {method for norm, method, _ in self.seconds if not norm}
@@ -346,15 +346,19 @@ class _Network:
     def so_far(self, norm: str) -> Bounds | None:
         """What is known of a norm by now; None if no method has said anything.
 
-        Before the first stage that is of the control sample alone: no attack has seen the others.
+        Before the first stage that is of the control sample alone, unless an attack had seen the
+        others before this sweep, at its largest radius: what no attack saw would look robust.
         """
         bounds = self.bounds.get(norm)
         staged = any(name.startswith(f"{norm}/") for name in self.staged)
         if bounds is None or not (bounds.upper or bounds.lower or staged):
             return None
-        if self.control is None or staged or norm not in self.new:
-            return bounds
-        return bounds.take(self.control)
+        largest = max(self.task.plan.eps.get(norm, ()), default=0.0)
+        seen = any(
+            n == norm and eps >= largest and not np.isnan(bounds.upper.get(method, np.nan)).any()
+            for n, method, eps in self.before
+        )
+        return bounds if self.control is None or staged or seen else bounds.take(self.control)
 
     def rows(self, bounds: Mapping[str, Bounds]) -> list[Row]:
         """Rows of the step attacks, and of bounds by norm."""
