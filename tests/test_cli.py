@@ -1061,7 +1061,7 @@ def test_a_report_of_a_stopped_sweep_says_so_and_how_to_go_on(run, finished, tmp
     told = (
         "The sweep is unfinished: 1 of 2 cells are there; "
         f"robust-mnist sweep --run copy {flags} goes on with it; "
-        "to do without it, delete copy/unfinished"
+        "to do without it, delete copy/unfinished and copy/cells"
     )
     code, out, err = run("report", "copy")
     assert code == 0, err
@@ -1071,7 +1071,8 @@ def test_a_report_of_a_stopped_sweep_says_so_and_how_to_go_on(run, finished, tmp
     assert "checks ok" not in page.read_text()  # they looked at what stood before
     assert "These checks looked at what stood before" in page.read_text()
     shutil.copytree(tmp_path / "copy", tmp_path / "without")
-    shutil.rmtree(tmp_path / "without" / "unfinished")
+    for left in ("unfinished", "cells"):
+        shutil.rmtree(tmp_path / "without" / left)
     assert run("report", "without")[0] == 0
     assert "checks ok" in (tmp_path / "without" / "report.html").read_text()
     code, _, err = run("report", "copy", "--publish")

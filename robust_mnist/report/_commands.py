@@ -56,7 +56,7 @@ def unfinished(about: Mapping[str, Any] | None, place: str) -> str:
     command = _line(["sweep", "--run", place, *about["flags"]])
     return (
         f"The sweep is unfinished: {about['done']} of {about['of']} cells are there; "
-        f"{command} goes on with it; to do without it, delete {place}/unfinished"
+        f"{command} goes on with it; to do without it, delete {place}/unfinished and {place}/cells"
     )
 
 
