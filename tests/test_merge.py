@@ -1,5 +1,7 @@
 import dataclasses
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -106,7 +108,7 @@ def test_work_that_copies_share_counts_once(pair, tmp_path):
     first, second = pair
     closed = [{"norm": "linf", "eps": 0.02}, {"norm": "linf", "eps": 0.05}]
     first.update({"closed": closed})
-    second.update({"closed": closed[:1]})
+    second.update({"closed": {"linf 0.02": closed[0]}})  # as it was kept at first
 
     def merged(name):
         merge(pair, RunFolder(tmp_path / name), "merge")
@@ -337,6 +339,40 @@ def test_only_finished_runs_of_the_same_networks_and_images_are_merged(pair, tmp
     second.update({"data": IMAGES})
     second.model(0).write_bytes(b"other weights")
     refused("second and .*first have other networks; compare them")
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("cells", []),
+        ("cells", {"linf/fgsm-linf": None}),
+        ("cells", {"linf/fgsm-linf": {"seconds": "long"}}),
+        ("stages", ["linf/pgd40-linf"]),
+        ("stages", {"0": "linf/pgd40-linf"}),
+        ("stages", {"0": [["linf/pgd40-linf"]]}),
+        ("closed", "linf"),
+        ("closed", ["linf"]),
+        ("merged", ["first"]),
+    ],
+)
+def test_damaged_notes_of_a_run_are_named(pair, run, tmp_path, name, held):
+    path = pair[1].path / "run.json"
+    path.write_text(json.dumps(pair[1].info() | {name: held}))
+    code, _, err = run("merge", "first", "second", "--out", "out")
+    said = f"{Path('second/run.json')} is damaged in {name}; put back a copy, or leave this run out"
+    assert (code, err) == (2, f"robust-mnist: {said}\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["radii", "witnesses"])
+def test_results_of_other_images_than_the_run_has_are_named(pair, run, tmp_path, file):
+    arrays = {name: array[:-1] for name, array in pair[1].arrays(file).items()}
+    pair[1].write_arrays(file, arrays)
+    code, _, err = run("merge", "first", "second", "--out", "out")
+    assert code == 2
+    assert f"{file}.npz must be of 24 images of 1 networks, got " in err
+    assert " of shape (23," in err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("lost", [0, 1])

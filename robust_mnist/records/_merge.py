@@ -41,13 +41,15 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
         command: What made it, for `run.json`.
 
     Raises:
-        InputError: They are of other networks or images, or one of them is not finished or has
-            lost wrong images.
+        InputError: They are of other networks or images, or one of them is not finished, is
+            damaged or has lost wrong images.
         Contradiction: What one proved another has broken; nothing is written.
     """
     for run in runs:
         run.check_whole()
+        _check_notes(run)
         _check_witnesses(run)
+        _check_shapes(run)
         if run.unfinished():
             raise InputError(
                 f"{run.path} holds an unfinished sweep; robust-mnist report {run.path} says how it "
@@ -87,6 +89,42 @@ def merge(runs: Sequence[RunFolder], out: RunFolder, command: str) -> None:
             info["swept"] = hashlib.sha256((place / "radii.npz").read_bytes()).hexdigest()
         made.write_table("rows.csv", rows)
         made.update(info)
+
+
+def _check_notes(run: RunFolder) -> None:
+    table = lambda of: isinstance(of, dict)
+    numbers = lambda of: table(of) and all(type(total) in (int, float) for total in of.values())
+    names = lambda of: isinstance(of, list) and all(isinstance(name, str) for name in of)
+    info = run.info()
+    for name, kinds, fits in (
+        ("cells", dict, numbers), ("stages", dict, names),
+        ("closed", dict | list, table), ("merged", list, table),
+    ):  # fmt: skip
+        held = info.get(name, {} if kinds is dict else [])
+        if not isinstance(held, kinds) or not all(map(fits, _entries(held))):
+            raise InputError(
+                f"{run.path / 'run.json'} is damaged in {name}; "
+                "put back a copy, or leave this run out"
+            )
+
+
+def _entries(held: Any) -> list[Any]:
+    # Of closed radii an early version kept a table.
+    return list(held.values() if isinstance(held, dict) else held)
+
+
+def _check_shapes(run: RunFolder) -> None:
+    records = run.load(panels=False)
+    seeds, images = len(records.seeds), records.info["data"].get("test")
+    shape = (images,) if seeds == 1 else (seeds, images)
+    for file in ("radii", "witnesses"):
+        for name, array in run.arrays(file).items():
+            if (array.shape if file == "radii" else array.shape[:-1]) != shape:
+                raise InputError(
+                    f"{run.path / file}.npz must be of {images} images of {seeds} networks, got "
+                    f"{name} of shape {array.shape}; delete it, and "
+                    f"robust-mnist sweep --run {run.path} makes it again"
+                )
 
 
 def _check_witnesses(run: RunFolder) -> None:
@@ -187,7 +225,7 @@ def _info(
     for one in infos:
         for seed, done in one.get("stages", {}).items():
             stages[seed] = list(dict.fromkeys([*stages.get(seed, []), *done]))
-    closed = _different([entry for one in infos for entry in one.get("closed", [])])
+    closed = _different([entry for one in infos for entry in _entries(one.get("closed", []))])
     commands = dict.fromkeys([*(str(one.get("command", "")) for one in infos), command])
     info |= {"command": " && ".join(filter(None, commands))}
     # The first may be trained only, or keep it in its sweep.
