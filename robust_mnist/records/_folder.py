@@ -314,6 +314,10 @@ class RunFolder:
             about, new_rows, new_radii = self._shown()
             # What was written since knows more, of the same images.
             if about and about.get("swept") == info.get("swept"):
+                both = radii.keys() & new_radii.keys()
+                sampled = {n.split("/")[1] for n in both if radii[n].shape != new_radii[n].shape}
+                if sampled:  # what is of all images does not stand in one table with a sample
+                    rows = rows[~rows["norm"].isin(sampled)]
                 rows, radii = _joined(rows, new_rows), radii | new_radii
                 info |= about["run"]
             if about:
