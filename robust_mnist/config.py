@@ -611,9 +611,8 @@ class Merge:
 
     def __post_init__(self) -> None:
         _require_names(self)
-        _require(
-            len(self.runs) > 1 and "" not in self.runs, "merge needs at least two runs", self.runs
-        )
+        _require("" not in self.runs, "merge needs the names of runs", "''")
+        _require(len(self.runs) > 1, "merge needs at least two runs", self.runs)
 
 
 @dataclasses.dataclass(frozen=True)

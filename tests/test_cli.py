@@ -70,6 +70,7 @@ def complaint(result):
         (["run", "--norm", "l2", "--eps", "128"], "l2 must be at most 28.* 128/255 = 0.502"),
         (["run", "--norm", "l0", "--eps", "785"], "l0 must be at most 784.* got 785; give at"),
         (["run", "--norm", "l0", "--eps", "0.4"], "l0 counts pixels .* got 0.4; give 1"),
+        (["merge", "", "b", "--out", "c"], "merge needs the names of runs, got ''"),
         (["sweep", "--run", "r", "--preset", "fast"], "auto, grid, quick, .* got fast"),
         (["close", "--run", "r", "--eps", "4"], "--eps in linf.* got 4; .* 4/255 = 0.0157$"),
         (["run", "--norm", "linf", "--eps", "big"], "--eps takes numbers.*'big'"),
