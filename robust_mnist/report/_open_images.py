@@ -84,9 +84,12 @@ def entries(records: Records) -> list[Mapping[str, float | str]]:
 
 
 def listed(records: Records, sandwich: Sandwich, pictures: Pictures | None) -> Open:
-    """The widest open images at the chosen radius."""
+    """The open images at the chosen radius, widest first."""
     eps = chosen_eps(records, sandwich)
     networks, places = np.nonzero(sandwich.open_at(eps))
+    # Of a sample, as the page of a stopped sweep may show, nobody knows which images these are.
+    if sandwich.widths.shape[1] != records.info["data"]["test"]:
+        return Open(f"{eps:g}", len(places), [], [])
     # Of equal widths the first image of the first network comes first.
     order = np.argsort(-sandwich.widths[networks, places], kind="stable")
     image = lambda at, drawn: _image(records, sandwich, int(networks[at]), int(places[at]), drawn)
