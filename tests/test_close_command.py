@@ -2,9 +2,11 @@ import dataclasses
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINY
 from test_certify_command import foreign  # noqa: F401 a fixture
 from test_cli import complaint
 
@@ -280,6 +282,29 @@ def test_a_run_remembers_what_was_closed(run, finished, small_npz, tmp_path):  #
     }
     assert np.sum(folder.arrays("radii")["lower/linf"] >= 0.004) == found["certified"]
     assert run("report", "--run", "mine", "--quiet")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["certify", "close"])
+def test_a_run_that_was_only_trained_and_settled_shows_what_is_known(command, run, small_npz):
+    assert run("train", "--data", small_npz, *TINY, "--out", "mine", "--quiet")[0] == 0
+    code, out, err = run(command, "--run", "mine", "--eps", "0.004", "--quiet", "--json")
+    assert (code, err) == (0, "")
+    (found,) = json.loads(out)
+    assert found["open"] == 0
+    rows = RunFolder(Path("mine")).rows()
+    for kind in ("worst", "certified"):
+        row = rows[(rows.kind == kind) & (rows.eps == 0.004)]
+        assert row.correct.tolist() == [found["certified"]]
+        assert found["certified"] > 0
+    assert run("report", "--run", "mine", "--quiet")[0] == 0
+    page = Path("mine", "report.html").read_text()
+    assert "No image is open at eps 0.004: robust accuracy is" in page
+    assert "In no norm was an image certified" not in page
+    table = re.search(r"<th[^>]*>eps</th>.*?</table>", page, re.DOTALL)[0]
+    share = f"{found['certified'] / 30:.2%}".replace("%", "\N{NO-BREAK SPACE}%")
+    assert "worst case</th>" in table
+    assert "certified</th>" in table
+    assert table.count(share) == 2
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -19,6 +19,7 @@ from robust_mnist.errors import InputError
 from robust_mnist.models import MLP
 from robust_mnist.records import COLUMNS, RunFolder
 from robust_mnist.sweep import (
+    Plan,
     Task,
     _driver,
     break_batch,
@@ -479,6 +480,48 @@ def test_another_sweep_or_certify_leaves_what_a_stopped_one_has_found(
     found = np.isfinite(upper)
     actual = sizes("linf", to_float(part.images), witness)
     assert np.array_equal(actual[found], upper[found])
+
+
+def test_rows_speak_of_a_settled_radius_as_soon_as_a_method_has_run_there(
+    tmp_path, networks, part, monkeypatch
+):
+    from robust_mnist.sweep import _certify
+
+    job = dataclasses.replace(task(tmp_path, part), plan=Plan({"linf": ()}, (), {}))
+    settle = lambda methods, eps: list(
+        _certify.settle_run(job, {0: networks[0]}, "linf", methods, eps)
+    )
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    def merged():
+        rows, radii = job.folder.rows(), job.folder.arrays("radii")
+        rows = rows[rows.kind.isin(["worst", "certified"])]
+        for row in rows.itertuples():
+            certified, upper = row.kind == "certified", radii["upper/linf"] > row.eps
+            assert row.correct == np.sum(radii["lower/linf"] >= row.eps if certified else upper)
+        return {kind: of.eps.tolist() for kind, of in rows.groupby("kind")}
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_certify, "certify_batch", interrupt)
+        settle(["ibp-linf"], 0.01)
+    assert merged() == {}
+    settle(["noise100-uniform-linf"], 0.05)
+    assert merged() == {"worst": [0, 0.05]}  # nobody has asked for a certificate
+    settle(["ibp-linf"], 0.001)
+    radii = job.folder.arrays("radii")
+    assert np.sum(radii["lower/linf"] == 0.001) > 0
+    assert merged() == dict.fromkeys(("worst", "certified"), [0, 0.001, 0.05])
+    # Where nothing is left to try, all is known.
+    assert [len(settle(["ibp-linf"], eps)) for eps in (1e-6, 1e-7)] == [2, 1]
+    # Rows of a sweep leave none of these behind.
+    other = task(tmp_path, part, norm=("linf",), eps=(0.02,), methods=("pgd40-linf",))
+    assert sweep_run(other, {0: networks[0]}, QUIET)
+    assert np.sum(job.folder.arrays("radii")["upper/linf"] <= 0.05) > np.sum(
+        radii["upper/linf"] <= 0.05
+    )
+    assert merged() == dict.fromkeys(("worst", "certified"), [0, 1e-7, 1e-6, 0.001, 0.02, 0.05])
 
 
 def test_a_kept_cell_without_an_image_that_it_would_need_runs_again(

@@ -190,7 +190,7 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
         if budget is not None:
             _check_search(models[seed])
         _check_exact(command, models[seed])
-    plan = Plan({command.norm: ()}, (), {command.norm: (0.0, command.eps)})
+    plan = Plan({command.norm: ()}, (), {})
     task = sweeping.Task(folder, job.split.test, plan, draws, job.about)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
     tried: list[Tried] = []

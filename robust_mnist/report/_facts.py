@@ -50,7 +50,8 @@ def _sweep(records: Records) -> dict[str, Any]:
         norm = figures.NORMS[table.norm]
         rows = records.rows[records.rows["norm"] == table.norm]
         found[f"eps in {norm}"] = [f"{eps:g}" for eps in table.eps]
-        found[f"methods in {norm}"] = sorted(set(rows["method"]) - {"all"})
+        if methods := sorted(set(rows["method"]) - {"all"}):
+            found[f"methods in {norm}"] = methods
     return found | ({"attack seed": attack_seed(records.info)} if found else {})
 
 

@@ -124,7 +124,7 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
     name = lambda method: method if ran[method] == every else f"{method} on {ran[method]:,}"
     columns = [(name(method), "attacked", method) for method in attacks]
     columns.append((MERGED["worst"], "worst", "all"))
-    if certifiers:
+    if ("certified", "all") in found:
         alone = len(certifiers) == 1 and _proves_all(rows, certifiers[0])
         columns += [(method, "certified", method) for method in certifiers if not alone]
         by = f" by {certifiers[0]}" if alone else ""
@@ -133,7 +133,7 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 
 def _proves_all(rows: pd.DataFrame, certifier: str) -> bool:
-    """Whether nothing that is certified is due to `certify` or `close`, which leave no rows."""
+    """Whether nothing that is certified is due to `certify` or `close`, whose methods lack rows."""
     proven = rows[rows["kind"] == "certified"].pivot_table("correct", ["eps", "seed"], "method")
     return bool((proven[certifier] == proven["all"]).all())
 

@@ -280,7 +280,7 @@ def settle_run(
     took is added up there over all calls, but for a method that was cut short itself.
 
     Args:
-        task: The run, with a plan that names `norm` and `eps`.
+        task: The run, with a plan that names `norm`.
         models: One network per training seed.
         norm: Norm of the radius.
         methods: Names of certifiers and attacks.
@@ -306,9 +306,13 @@ def settle_run(
             )  # fmt: skip
             with contextlib.closing(work):
                 for told in work:
+                    network.settled.add((norm, eps))
                     if isinstance(told, Tried):
                         network.account(norm, told.method, told.totals())
                     yield network.seed, told
+            # What was known before may leave nothing to try.
+            if not open_at(bounds, eps).any():
+                network.settled.add((norm, eps))
             yield network.seed, bounds
     finally:
         for network, bounds in zip(networks, held, strict=True):

@@ -156,6 +156,8 @@ class _Network:
         known, there = _seconds_known(task.folder, seed), _norms_held(task.folder)
         self.lost = {norm for norm, _, _ in known if norm} - there
         self.seconds = {cell: took for cell, took in known.items() if cell[0] not in self.lost}
+        # Norms and radii of which the worst case is known, whether or not an attack has a cell there.
+        self.settled = _settled(task.folder, seed)
         again = [cell for cell in known if cell[0] in self.lost]
         for _, method, _ in again:
             norm_of(method)  # it may have come from a package that is no longer here
@@ -369,14 +371,16 @@ class _Network:
         radii = bounds.radii
         images = radii.upper.size
         known = {eps for n, _, eps in self.seconds if n == norm} | {0.0}
-        known |= set(self.task.plan.eps.get(norm, ()))
+        settled = {eps for n, eps in self.settled if n == norm}
+        known |= settled | set(self.task.plan.eps.get(norm, ()))
         # What ran once is known at every radius; what an attack never broke stands at infinity.
         unbounded = {m for n, m, eps in self.seconds if n == norm and eps == np.inf}
         yield self._row("clean", "", "clean", int(np.sum(self.bounds[norm].radii.upper > 0)))
         attacked = [e for n, m, e in self.seconds if n == norm and m in bounds.upper]
         attacked += [np.inf for name in self.staged if name.startswith(f"{norm}/")]
+        attacked += settled
         for eps in sorted(known):
-            # Beyond the largest radius an attack ran at, nothing is known from above.
+            # Beyond the largest radius that was asked for, nothing is known from above.
             if eps <= max(attacked, default=-1.0) and eps < np.inf:
                 right = int(np.sum(radii.upper > eps))
                 yield self._row("worst", norm, "all", right, eps=eps, images=images)
@@ -385,7 +389,8 @@ class _Network:
                     ran = ~np.isnan(upper)
                     right, seen = int(np.sum(upper[ran] > eps)), int(ran.sum())
                     yield self._row("attacked", norm, method, right, eps=eps, images=seen)
-            if bounds.lower and eps < np.inf:
+            # `certify` and `close` prove radii that no certifier of a sweep is credited with.
+            if (bounds.lower or np.any(radii.lower > 0)) and eps < np.inf:
                 right = int(np.sum(radii.lower >= eps))
                 yield self._row("certified", norm, "all", right, eps=eps, images=images)
             for method, lower in bounds.lower.items():
@@ -438,6 +443,15 @@ def _seconds_known(folder: RunFolder, seed: int) -> Seconds:
             rows.norm, rows.method, rows.eps, rows.seconds, strict=True
         )
     }
+
+
+def _settled(folder: RunFolder, seed: int) -> set[tuple[str, float]]:
+    """Norms and radii of the worst cases in the folder's rows, which every sweep counts anew."""
+    rows = folder.rows()
+    if rows.empty:
+        return set()
+    rows = rows[(rows.seed == seed) & (rows.kind == "worst")]
+    return {(str(norm), float(eps)) for norm, eps in zip(rows.norm, rows.eps, strict=True)}
 
 
 def _norms_held(folder: RunFolder) -> set[str]:
