@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -118,9 +117,9 @@ def read_npz(
         InputError: The file cannot be read, or its layers do not follow each other.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except files.DAMAGED as error:
         # What numpy says of a file that is no archive is an advice to unpickle it.
         reason = error if isinstance(error, OSError) else "it is no archive of numbers"
         raise InputError(

@@ -157,6 +157,23 @@ def _list(
     )
 
 
+def _one(name: str, kind: Callable[[str], float], takes: str) -> Any:
+    """A single value of a kind that tyro does not know."""
+
+    def parse(words: list[str]) -> float:
+        with contextlib.suppress(ValueError, ZeroDivisionError):
+            return kind(words[0])
+        raise InputError(f"--{name} takes {takes}, got {words[0]!r}")
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, float),
+        str_from_instance=lambda value: [typed(value)],
+    )
+
+
 def _quotient(text: str) -> float:
     """A number, or a quotient of two: the grey levels of `8/255` are how many people think."""
     above, line, below = text.partition("/")
@@ -253,6 +270,7 @@ _SEVERAL = tyro.conf.arg(help_behavior_hint="")
 _SIZES = _list("sizes", int, "whole numbers parted by commas")
 _IMAGES = _list("image", int, "whole numbers parted by commas")
 _EPS = _list("eps", _quotient, "numbers such as 0.03 or 8/255, parted by commas")
+_RADIUS = _one("eps", _quotient, "a number such as 0.03 or 8/255")
 _METHODS = _list("methods", str, "names parted by commas")
 _NORMS = _list("norm", str, " or ".join(get_args(Norm)), get_args(Norm))
 
@@ -462,8 +480,8 @@ class Certify:
     """Data whose test images --model is judged on, as in train."""
     norm: Norm = "linf"
     """Norm of the radius."""
-    eps: float = 0.01
-    """Radius in units of pixel intensity."""
+    eps: Annotated[float, _RADIUS] = 0.01
+    """Radius in units of pixel intensity, such as 0.03 or 8/255."""
     methods: Annotated[tuple[str, ...], _METHODS, _SEVERAL] = ()
     """Certifiers and attacks of the norm, in the order to try; each sees what is left open."""
     exact: int = 0
@@ -501,9 +519,10 @@ class Close(Certify):
     """Parts of a ball to explore for each image at most; 0 for as many as it takes."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """With --model: an NPZ of bounds, verdicts and witnesses; the same command continues it. What
-    is decided stays; what is open goes on from what is left in FILE with .open.npz for .npz."""
+    is decided stays; what is open goes on from what is left in FILE with .open.npz for .npz, and no
+    method is tried on it again."""
     overwrite: bool = False
-    """Replace the file of another network, radius or norm."""
+    """Replace what close has written of another network, radius or norm; nothing else."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,13 +1,24 @@
 """Files that are either whole or absent."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 
 import platformdirs
+
+
+# What reading an NPZ raises that was cut off, or of which a byte is another one, or that is none.
+DAMAGED = (
+    OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, RuntimeError, OverflowError,
+    struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def cache_folder() -> pathlib.Path:
@@ -42,6 +53,23 @@ def writing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Find out whether a file can be written, before there is work to lose.
+
+    Args:
+        path: Where it belongs; missing folders above it are made, what stands there stays.
+
+    Raises:
+        OSError: It cannot; the error names what is in the way.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with _named(path), tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 @contextlib.contextmanager

@@ -49,6 +49,15 @@ def test_a_run_is_certified_and_keeps_what_was_found(run, finished, small_npz, t
     assert out.startswith("linf 0.004: ") or found["open"]
 
 
+def test_a_radius_may_be_a_quotient():
+    from robust_mnist.cli import parse
+
+    for command in ("certify", "close"):
+        words = [command, "--model", "net.npz", "--activation", "tanh"]
+        assert parse([*words, "--eps", "8/255"]).eps == 8 / 255
+        assert parse(words).eps == 0.01
+
+
 def test_what_each_method_took_is_added_up_over_calls(run, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "mine")
     folder, counted = RunFolder(tmp_path / "mine"), ("images", "settled", "seconds")
@@ -190,6 +199,7 @@ def test_integer_programs_tell_the_margins_of_open_images(run, foreign, small_np
         ({}, ["--norm", "l0"], "certify has methods for the norms linf, l2, l1, got l0; .*sweep"),
         ({}, ["--methods", "crown-l2"], "crown-l2 acts in l2, but norm is linf"),
         ({}, ["--methods", "crwn-linf"], "unknown method 'crwn-linf': closest are crown-linf, "),
+        ({}, ["--eps", "8/0"], "--eps takes a number such as 0.03 or 8/255, got '8/0'"),
         ({}, ["--eps", "0"], "--eps must be finite and above 0, got 0"),
         ({}, ["--exact", "-1"], "--exact must be at least 0, got -1"),
         ({}, ["--exact", "1"], "--exact: exact margins.* for relu, got tanh; .*; leave it out"),

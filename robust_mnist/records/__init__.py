@@ -12,6 +12,7 @@ from robust_mnist.records._folder import (
 from robust_mnist.records._merge import merge as merge
 from robust_mnist.records._open_domains import (
     OpenDomains as OpenDomains,
+    holds_open_domains as holds_open_domains,
     read_open_domains as read_open_domains,
     write_open_domains as write_open_domains,
 )

@@ -61,19 +61,24 @@ class Exact:
             InputError: The file cannot be read, or does not hold what it should.
         """
         names = {*_TEXTS, *_NUMBERS, *_RADII, "at", "witness"}
+        held: dict[str, np.ndarray] = {}
         try:
             with zipfile.ZipFile(path) as archive:
-                if sum(part.file_size for part in archive.infolist()) > _MOST:
-                    raise InputError(f"{path} must unpack to at most {_MOST:,} bytes; {_WAY}")
-            with np.load(path, allow_pickle=False) as stored:
-                if set(stored.files) != names:
-                    raise InputError(
-                        f"{path} must hold {', '.join(sorted(names))}, as close --out writes them, "
-                        f"got {', '.join(sorted(stored.files)) or 'nothing'}; {_WAY}"
-                    )
-                held = {name: stored[name] for name in names}
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+                parts = archive.infolist()
+            found = {part.filename.removesuffix(".npy") for part in parts}
+            size = sum(part.file_size for part in parts)
+            if found == names and size <= _MOST:
+                with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                    held = {name: stored[name] for name in names}
+        except files.DAMAGED as error:
             raise InputError(f"{path} cannot be read: {error}; {_WAY}") from error
+        if found != names:
+            raise InputError(
+                f"{path} must hold {', '.join(sorted(names))}, as close --out writes them, "
+                f"got {', '.join(sorted(found)) or 'nothing'}; {_WAY}"
+            )
+        if not held:
+            raise InputError(f"{path} must unpack to at most {_MOST:,} bytes, got {size:,}; {_WAY}")
         count, broken = held["lower"].size, held["at"].size
         shapes = [held[name].shape == (count,) for name in _RADII]
         shapes += [held["at"].shape == (broken,), held["witness"].shape[:1] == (broken,)]
@@ -95,3 +100,21 @@ class Exact:
         return cls(
             eps=float(held["eps"]), **text, radii=radii, at=held["at"], witness=held["witness"]
         )
+
+    def check(self, path: str | Path, images: int, pixels: int) -> None:
+        """Refuse a file that cannot be about certain images, whatever it says.
+
+        Args:
+            path: Where it was read.
+            images: How many there are.
+            pixels: Of each.
+
+        Raises:
+            InputError: It has another number of either.
+        """
+        found, width = self.radii.lower.size, self.witness.shape[1]
+        if (found, width) != (images, pixels):
+            raise InputError(
+                f"{path} must hold {images:,} images of {pixels} pixels, got {found:,} of {width}; "
+                f"{_WAY}"
+            )

@@ -6,7 +6,6 @@ import functools
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -260,10 +259,10 @@ class RunFolder:
         if not path.is_file():
             return {}
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return take(stored)
-        except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as e:
-            raise _damaged(path, "it is no NPZ of plain arrays") from e
+        except files.DAMAGED as error:
+            raise _damaged(path, "it is no NPZ of plain arrays") from error
 
     def write_arrays(
         self, name: str, arrays: Mapping[str, np.ndarray], *, compress: bool = True

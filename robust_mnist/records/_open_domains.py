@@ -4,9 +4,7 @@ import dataclasses
 import hashlib
 import io
 import math
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from robust_mnist.errors import InputError
 
 # Of the file, and of what it unpacks to: above what the searches of a norm keep at most.
 _MOST = 16_000_000
+_OWN = "about", "digest"
 _DTYPES = {
     "image": np.int32, "other": np.int32, "bound": np.float32, "spent": np.int64,
     "cuts": np.int32, "side": np.int32, "point": np.float32,
@@ -109,16 +108,26 @@ def read_open_domains(path: Path, about: bytes) -> dict[str, OpenDomains]:
         return {}
     try:
         return _domains(_arrays(path), about)
-    except (
-        OSError, ValueError, KeyError, EOFError, RuntimeError, OverflowError, struct.error,
-        zlib.error, zipfile.BadZipFile,
-    ) as error:  # fmt: skip
+    except files.DAMAGED as error:
         raise InputError(
             f"{path} is not used: {error}; what is open begins with whole balls"
         ) from error
 
 
+def holds_open_domains(path: Path) -> bool:
+    """Whether a file is one that `write_open_domains` has written, if a damaged one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {f"{name}.npy" for name in _OWN} <= {*archive.namelist()}
+    except files.DAMAGED:
+        return False
+
+
 def _domains(arrays: dict[str, np.ndarray], about: bytes) -> dict[str, OpenDomains]:
+    searches = {name.rpartition("/")[0] for name in arrays.keys() - {*_OWN}}
+    names = {*_OWN, *(f"{search}/{name}" for search in searches for name in _DTYPES)}
+    if lacking := sorted({*_OWN} - arrays.keys()) or sorted(names - arrays.keys()):
+        raise ValueError(f"it lacks {', '.join(lacking)}")
     problem, digest = arrays.pop("about"), arrays.pop("digest")
     if problem.tobytes() != about:
         raise ValueError("it is of another network, data, norm, radius or version")
