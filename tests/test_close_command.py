@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import re
@@ -10,12 +11,12 @@ from conftest import TINY
 from test_certify_command import foreign  # noqa: F401 a fixture
 from test_cli import complaint
 
-from robust_mnist import sweep
+from robust_mnist import checkpoint, sweep
 from robust_mnist.commands.certify import _per_image
 from robust_mnist.config import seconds
 from robust_mnist.errors import InputError
 from robust_mnist.records import Exact, OpenDomains, RunFolder
-from robust_mnist.sweep import Spent, Tried
+from robust_mnist.sweep import Spent, Tried, _certify, _saving
 
 
 @pytest.fixture
@@ -94,6 +95,9 @@ def test_a_command_goes_on_from_what_the_one_before_it_left(
         code, _, err = run(*words)
         assert (code, given[-1]) == (130, [])
         assert err.count(f"{beside.name} is not used: ") == 1
+        # What is no file of open domains is somebody else's, but for within a run's own folder.
+        assert (beside.read_bytes() == damaged) == (kind == "model")
+    beside.write_bytes(left)
     # As it is of one radius, it is none of another.
     other = beside.with_name(beside.name.replace("0.004", "0.005"))
     shutil.copy(beside, tmp_path / "copy.npz")
@@ -103,6 +107,103 @@ def test_a_command_goes_on_from_what_the_one_before_it_left(
     code, _, err = run(*words[:-1], "0.005")
     assert (code, given[-1]) == (130, [])
     assert "it is of another network, data, norm, radius or version; what is open begins" in err
+
+
+@pytest.mark.parametrize("kind", ["run", "model"])
+def test_what_is_known_is_written_while_there_is_more_to_come(
+    kind, run, finished, foreign, small_npz, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    """Verdicts first, then open domains, as a kill can come at any time."""
+    from robust_mnist.commands import certify
+
+    shutil.copytree(finished, tmp_path / "mine")
+    np.savez("net.npz", **foreign)
+    words = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, "--out", "part.npz"]
+    folder, beside = RunFolder(tmp_path / "mine"), tmp_path / "part.open.npz"
+    if kind == "run":
+        beside, words = folder.open_domains(0, "linf", 0.02), ["--run", "mine"]
+    told, written, real = [], [], certify.write_open_domains
+
+    def known():
+        arrays = folder.arrays("radii") if kind == "run" else Exact.read("part.npz").radii.arrays()
+        return int(np.sum((arrays["lower/linf"] >= 0.02) | (arrays["upper/linf"] <= 0.02)))
+
+    def write(path, about, left):
+        assert path.resolve() == beside.resolve()
+        written.append(known())
+        real(path, about, left)
+
+    def watched(_):
+        return contextlib.nullcontext(lambda *one: told.append((one[0], written[-1:], known())))
+
+    monkeypatch.setattr(certify, "write_open_domains", write)
+    monkeypatch.setattr(certify, "_watched", watched)
+    monkeypatch.setattr(_saving, "SHARE", np.inf)
+    monkeypatch.setattr(_certify, "HAND_OVER", 0.0)
+    words += ["--eps", "0.02", "--methods", "ibp-linf", "crown-linf", "--domains", "2000"]
+    code, out, err = run("close", *words, "--quiet", "--json")
+    assert (code, err) == (0, "")
+    (found,) = json.loads(out)
+    ended = [isinstance(one, Tried) for one, *_ in told]
+    assert ended[:2] == [True, True]
+    assert not all(ended)
+    for one, last, there in told:
+        assert last == [there], one
+    decided = [there for *_, there in told]
+    assert decided == sorted(decided)
+    assert decided[0] < decided[-1] == found["certified"] + found["attacked"]
+
+
+@pytest.mark.parametrize("where", ["net.npz/part.npz", "folder"])
+def test_a_place_that_cannot_be_written_is_refused_before_there_is_work_to_lose(
+    where, run, foreign, small_npz, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    np.savez("net.npz", **foreign)
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(checkpoint, "read_npz", None)
+    words = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, "--out", where]
+    said = complaint(run("close", *words, "--quiet", "--overwrite"))
+    assert re.search("net.npz is a file and can hold no|folder: Is a directory; choose", said)
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("net.npz", "--out net.npz would replace the network, --model net.npz; name another"),
+        ("net", "--out net would replace the network, --model net.open.npz; name another"),
+        (
+            "other.npz",
+            "other.npz must hold activation, .*, got layers.*; put back a copy, or name another",
+        ),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_nothing_is_replaced_but_what_close_has_written(
+    out, said, overwrite, run, foreign, small_npz, tmp_path  # noqa: F811
+):  # fmt: skip
+    model = "net.open.npz" if out == "net" else "net.npz"
+    for name in {model, "other.npz"}:
+        np.savez(name, **foreign)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    words = ["--activation", "tanh", "--data", small_npz, "--out", out]
+    words += ["--eps", "0.02", "--methods", "ibp-linf", "--budget", "0.001", "--quiet", *overwrite]
+    assert re.search(said, complaint(run("close", "--model", model, *words)))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_somebody_elses_file_in_the_place_of_open_domains_stays(
+    run, foreign, small_npz, tmp_path  # noqa: F811
+):  # fmt: skip
+    for name in ("net.npz", "part.open.npz"):
+        np.savez(name, **foreign)
+    before = (tmp_path / "part.open.npz").read_bytes()
+    words = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz]
+    words += ["--out", "part.npz", "--eps", "0.02", "--methods", "ibp-linf", "--domains", "1"]
+    for more in ((), ("--overwrite",)):
+        code, _, err = run("close", *words, *more)
+        assert (code, err.count("it holds no open domains, and stays as it is; to keep")) == (0, 1)
+        assert "name another --out" in err
+        assert (tmp_path / "part.open.npz").read_bytes() == before
 
 
 @pytest.mark.long
@@ -256,6 +357,37 @@ def test_a_file_whose_radii_cannot_be_is_refused(run, claims, small_npz, change)
     assert "its eps 0.02, some are larger; put back a copy" in said
 
 
+def test_a_file_that_cannot_be_about_this_network_is_refused(run, closed, small_npz):
+    words, _ = closed
+    exact = Exact.read("net-0.02.npz")
+    check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
+    dataclasses.replace(exact, activation="gelu").write("net-0.02.npz")
+    said = complaint(run(*check))
+    assert re.search("verify knows the activations .*, got gelu; put back a copy of net-0", said)
+    dataclasses.replace(exact, witness=exact.witness[:, 1:]).write("net-0.02.npz")
+    for command in (check, ["close", *words, "--quiet"]):
+        said = complaint(run(*command))
+        assert "net-0.02.npz must hold 30 images of 784 pixels, got 30 of 783; put back" in said
+
+
+def test_a_file_with_a_flipped_byte_is_refused(closed, tmp_path):  # noqa: ARG001 it writes the file
+    content = (tmp_path / "net-0.02.npz").read_bytes()
+    refused, path = 0, tmp_path / "flipped.npz"
+    for at in np.random.default_rng(0).choice(len(content), 300, replace=False):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+        said = ""
+        try:
+            Exact.read(path)
+        except InputError as error:
+            refused, said = refused + 1, str(error)
+        assert said.count("put back a copy") < 2
+        with contextlib.suppress(InputError):
+            RunFolder(tmp_path).arrays("flipped")
+        with contextlib.suppress(InputError):
+            checkpoint.read_npz(path, "tanh")
+    assert refused > 250
+
+
 def test_a_file_about_something_else_is_refused(run, closed, foreign, small_npz):  # noqa: F811
     words, _ = closed
     other = [word if word != "0.02" else "0.05" for word in words]
@@ -337,6 +469,24 @@ def test_what_each_image_took_is_kept_and_shown(run, finished, tmp_path):
         cell = cells[f"linf/{one['method']}, on open images"]
         assert (cell["images"], cell["domains"]) == (one["images"], one["domains"])
         assert not one["domains"] or f"{one['domains']:,} domains</span>" in page
+
+
+@pytest.mark.parametrize("command", ["certify", "close"])
+def test_what_cannot_be_done_is_refused_before_a_run_is_trained(
+    command, run, finished, tmp_path, monkeypatch
+):
+    from robust_mnist.commands.pipeline import Job
+
+    shutil.copytree(finished, tmp_path / "mine")
+    monkeypatch.setattr(Job, "train", None)
+    said = complaint(run(command, "--run", "mine", "--exact", "1", "--quiet"))
+    assert "--exact: exact margins are known for relu, got tanh" in said
+    folder = RunFolder(tmp_path / "mine")
+    if command == "close":
+        settings = folder.info()["settings"]
+        folder.update({"settings": settings | {"activation": "gelu"}})
+        said = complaint(run(command, "--run", "mine", "--quiet"))
+        assert re.search("close knows the activations .*, got gelu; use certify", said)
 
 
 def test_what_several_searches_spent_on_an_image_is_added_up():

@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import itertools
+import types
 import zipfile
 
 import jax
@@ -27,6 +28,7 @@ from robust_mnist.sweep import (
     _branch,
     _certify,
     _resume,
+    _saving,
     about,
     judge_batch,
 )
@@ -322,6 +324,62 @@ def test_nothing_is_taken_from_within_a_step(problem, monkeypatch):
     next(work.run(Budget(120.0)))
     # It began anew, with what is open.
     assert 0 < work.left().image.size < before.image.size
+
+
+def test_what_methods_left_open_goes_straight_to_branch_and_bound(problem):
+    model, part, eps = problem
+    bounds = Bounds.clean(model, part, "linf")
+    left = {NAME: explore(model, part, eps, most=1500).left()}
+    held = np.unique(left[NAME].image)
+    assert 0 < held.size < 32
+
+    def settle(left):
+        methods = ["ibp-linf", "pgd40-linf"]
+        work = _certify.settle_at(model, part, bounds, methods, eps, jax.random.key(0), left=left)
+        return [(one.images, one.settled) for one in work]
+
+    (first, settled), (second, _) = settle(left)
+    assert (first, second) == (32 - held.size, 32 - held.size - settled)
+    assert set(held) <= set(np.flatnonzero(_certify.open_at(bounds, eps)))
+    still = int(np.sum(_certify.open_at(bounds, eps)))
+    assert settle(None)[0][0] == still
+
+
+def test_what_is_known_is_written_when_it_has_changed_and_not_all_the_time(monkeypatch):
+    known, now, writes = [[0]], [100.0], []
+
+    def write():
+        writes.append((known[0], now[0]))
+        now[0] += 2.0
+
+    monkeypatch.setattr(_saving, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    save = _saving.Saving(lambda: [known[0]], write)
+    save()
+    assert writes == []
+    known[0] = [0]  # another object
+    save()
+    save()
+    assert writes == [([0], 100.0)]
+    known[0] = [1]
+    save()
+    now[0] = 121.9
+    save()
+    assert len(writes) == 1
+    now[0] = 122.0  # ten times what the last one took
+    save()
+    save()
+    assert writes[1:] == [([1], 122.0)]
+
+
+def test_a_file_that_lacks_something_says_what(tmp_path):
+    path = tmp_path / "left.npz"
+    filed(path, some_left())
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    for name, said in ((["about", "digest"], "about, digest"), ([f"{NAME}/side"], f"{NAME}/side")):
+        np.savez(path, **{key: array for key, array in arrays.items() if key not in name})
+        with pytest.raises(InputError, match=f"is not used: it lacks {said}; what is open"):
+            read_open_domains(path, ABOUT)
 
 
 def test_a_run_forgets_what_is_left_of_other_networks(tmp_path):

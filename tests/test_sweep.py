@@ -482,6 +482,9 @@ def test_another_sweep_or_certify_leaves_what_a_stopped_one_has_found(
     assert np.array_equal(actual[found], upper[found])
 
 
+KINDS = "worst", "certified"
+
+
 def test_rows_speak_of_a_settled_radius_as_soon_as_a_method_has_run_there(
     tmp_path, networks, part, monkeypatch
 ):
@@ -497,22 +500,23 @@ def test_rows_speak_of_a_settled_radius_as_soon_as_a_method_has_run_there(
 
     def merged():
         rows, radii = job.folder.rows(), job.folder.arrays("radii")
-        rows = rows[rows.kind.isin(["worst", "certified"])]
+        rows = rows[rows.kind.isin(KINDS)]
         for row in rows.itertuples():
             certified, upper = row.kind == "certified", radii["upper/linf"] > row.eps
             assert row.correct == np.sum(radii["lower/linf"] >= row.eps if certified else upper)
         return {kind: of.eps.tolist() for kind, of in rows.groupby("kind")}
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(_certify, "certify_batch", interrupt)
-        settle(["ibp-linf"], 0.01)
+        with pytest.raises(KeyboardInterrupt):
+            settle(["ibp-linf"], 0.01)
     assert merged() == {}
     settle(["noise100-uniform-linf"], 0.05)
     assert merged() == {"worst": [0, 0.05]}  # nobody has asked for a certificate
     settle(["ibp-linf"], 0.001)
     radii = job.folder.arrays("radii")
     assert np.sum(radii["lower/linf"] == 0.001) > 0
-    assert merged() == dict.fromkeys(("worst", "certified"), [0, 0.001, 0.05])
+    assert merged() == {kind: [0, 0.001, 0.05] for kind in KINDS}
     # Where nothing is left to try, all is known.
     assert [len(settle(["ibp-linf"], eps)) for eps in (1e-6, 1e-7)] == [2, 1]
     # Rows of a sweep leave none of these behind.
@@ -521,7 +525,7 @@ def test_rows_speak_of_a_settled_radius_as_soon_as_a_method_has_run_there(
     assert np.sum(job.folder.arrays("radii")["upper/linf"] <= 0.05) > np.sum(
         radii["upper/linf"] <= 0.05
     )
-    assert merged() == dict.fromkeys(("worst", "certified"), [0, 1e-7, 1e-6, 0.001, 0.02, 0.05])
+    assert merged() == {kind: [0, 1e-7, 1e-6, 0.001, 0.02, 0.05] for kind in KINDS}
 
 
 def test_a_kept_cell_without_an_image_that_it_would_need_runs_again(

@@ -62,9 +62,7 @@ def open_run(
         check_flags(folder, vars(settings_on(folder, given.data)), vars(given))
         return given, folder
     folder = RunFolder(Path(out or default_out(given)))
-    file = next((above for above in folder.path.parents if above.is_file()), None)
-    if file is not None:
-        raise InputError(f"{file} is a file and can hold no {folder.path}; choose another --out")
+    check_above(folder.path)
     if folder.exists and not overwrite:
         held = settings_on(folder, given.data)
         if held != given:
@@ -75,6 +73,17 @@ def open_run(
     if not folder.exists and _taken(folder.path):
         raise InputError(f"{folder.path} exists and is no run; choose another --out")
     return given, folder
+
+
+def check_above(out: Path) -> None:
+    """Refuse a place for `--out` within something that is no folder.
+
+    Raises:
+        InputError: A file stands above it.
+    """
+    file = next((above for above in out.parents if above.is_file()), None)
+    if file is not None:
+        raise InputError(f"{file} is a file and can hold no {out}; choose another --out")
 
 
 def check_flags(folder: RunFolder, held: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -9,9 +9,9 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from robust_mnist import checkpoint, config, data, sweep as sweeping
+from robust_mnist import checkpoint, config, data, files, sweep as sweeping
 from robust_mnist.certify import CERTIFIERS, CURVES, SEARCHES, check_small, exact_margin
-from robust_mnist.commands._opening import check_flags, placed, settings_on
+from robust_mnist.commands._opening import check_above, check_flags, placed, settings_on
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.commands.pipeline import Job
@@ -20,16 +20,17 @@ from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
-from robust_mnist.models import MLP, AbstractClassifier
+from robust_mnist.models import MLP, MODELS, AbstractClassifier, kept
 from robust_mnist.records import (
     Exact,
     OpenDomains,
     RunFolder,
     attack_seed,
+    holds_open_domains,
     read_open_domains,
     write_open_domains,
 )
-from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Tried
+from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Saving, Tried
 
 
 # Open images that are named one by one.
@@ -61,25 +62,25 @@ def _settle(command: config.Certify, budget: Budget | None) -> Result:
 def _of_file(command: config.Certify, budget: Budget | None) -> Result:
     assert command.model is not None
     assert command.activation is not None
+    keep = Keep(command) if isinstance(command, config.Close) and command.out else None
     start_jax()
     note = Console(quiet=command.output.quiet).note
     model = checkpoint.read_npz(command.model, command.activation, note=note)
     methods = _methods(command, command.activation)
-    if budget is not None:
-        _check_search(model)
-    _check_exact(command, model)
+    _check_means(command, model, budget)
     dataset = data.load(command.data, quiet=command.output.quiet)
     ids = np.arange(len(dataset.test_labels))
     part = Part(dataset.test_images, dataset.test_labels, ids)
     check_network(model, command.model, part)
     bounds = Bounds.clean(model, part, command.norm)
-    keep = Keep(command, dataset.sha256, bounds) if isinstance(command, config.Close) else None
     told: list[Tried] = []
     with contextlib.ExitStack() as stack:
         left: dict[str, OpenDomains] | None = None
-        if keep is not None and keep.path is not None:
-            stack.callback(keep.write, bounds)
-            left = stack.enter_context(_going_on(command, keep.open_domains, model, part))
+        save: Callable[[], None] = lambda: None
+        if keep is not None:
+            left = keep.begin(model, part, bounds, dataset.sha256)
+            stack.callback(keep.write)
+            save = Saving(lambda: [bounds.radii, *left.values()], keep.write)
         work = sweeping.settle_at(
             model, part, bounds, methods, command.eps, jax.random.key(command.attack_seed),
             budget=budget, left=left,
@@ -89,60 +90,98 @@ def _of_file(command: config.Certify, budget: Budget | None) -> Result:
         for one in work:
             if isinstance(one, Tried):
                 told.append(one)
+            save()
             say(one, "")
     return _told(command, {0: (told, bounds)}, {0: _exact(command, model, part, bounds)})
 
 
 class Keep:
-    """The file of `close --out`: read at the start, written at the end, whatever ended it."""
+    """The file of `close --out` and that of its open domains: read at the start, written since.
 
-    def __init__(self, command: config.Close, dataset: str, bounds: Bounds) -> None:
-        self.path = None if command.out is None else Path(command.out)
-        self.open_domains = Path(f"{str(command.out).removesuffix('.npz')}.open.npz")
-        if command.out is not None and command.overwrite:
-            self.open_domains.unlink(missing_ok=True)
+    Raises:
+        InputError: They cannot be written, or something else stands there.
+    """
+
+    def __init__(self, command: config.Close) -> None:
+        assert command.model is not None
+        assert command.out is not None
+        self.command, self.path = command, Path(command.out)
+        self.beside = Path(f"{command.out.removesuffix('.npz')}.open.npz")
+        if Path(command.model).resolve() in {self.path.resolve(), self.beside.resolve()}:
+            raise InputError(
+                f"--out {command.out} would replace the network, --model {command.model}; "
+                "name another --out"
+            )
+        check_above(self.path)
+        files.check(self.path)
+        # Also where it is to be replaced: by nothing but its like.
+        self.held = Exact.read(self.path) if self.path.exists() else None
+        self.foreign = self.beside.exists() and not holds_open_domains(self.beside)
+
+    def begin(self, model: MLP, part: Part, bounds: Bounds, dataset: str) -> dict[str, OpenDomains]:
+        """Add what was known to `bounds`, and give what each search has left.
+
+        Raises:
+            InputError: The file is about something else.
+        """
+        command, self.bounds = self.command, bounds
         assert command.model is not None
         self.about: dict[str, Any] = {
             "eps": command.eps, "network": checkpoint.digest(command.model),
             "activation": command.activation, "data": dataset,
         }  # fmt: skip
-        if self.path is None or not self.path.exists() or command.overwrite:
-            return
-        held = Exact.read(self.path)
-        for name, value in (self.about | {"norm": command.norm}).items():
+        if self.held is not None and not command.overwrite:
+            self._merge(self.held, part)
+        self.left = Left(command, self.beside, model, part)
+        note = Console(quiet=command.output.quiet).note
+        if self.foreign:
+            note(
+                f"{self.beside} is not used: it holds no open domains, and stays as it is; to keep "
+                "what this command leaves open, move it, or name another --out"
+            )
+        elif not command.overwrite:
+            self.left.read(note)
+        return self.left.domains
+
+    def _merge(self, held: Exact, part: Part) -> None:
+        for name, value in (self.about | {"norm": self.command.norm}).items():
             found = held.radii.norm if name == "norm" else getattr(held, name)
             if found != value:
                 raise InputError(
                     f"{self.path} is about {name} {found}, not {value}; name another --out, "
                     "or replace it with --overwrite"
                 )
-        bounds.radii = bounds.radii.merge(held.radii)
-        bounds.witness[held.at] = held.witness
+        held.check(self.path, *part.images.shape)
+        self.bounds.radii = self.bounds.radii.merge(held.radii)
+        self.bounds.witness[held.at] = held.witness
 
-    def write(self, bounds: Bounds) -> None:
-        """Write what is known now."""
-        if self.path is None:
-            return
-        radii = bounds.radii
+    def write(self) -> None:
+        """Write what is known now, verdicts first: they are what open domains only lead to."""
+        radii = self.bounds.radii
         broken = np.flatnonzero(np.isfinite(radii.upper) & (radii.upper > 0))
-        Exact(**self.about, radii=radii, at=broken, witness=bounds.witness[broken]).write(self.path)
+        witness = self.bounds.witness[broken]
+        Exact(**self.about, radii=radii, at=broken, witness=witness).write(self.path)
+        if not self.foreign:
+            self.left.write()
 
 
-@contextlib.contextmanager
-def _going_on(
-    command: config.Certify, path: Path, model: MLP, part: Part
-) -> Iterator[dict[str, OpenDomains]]:
-    """What an earlier command has left open, by search; what this one leaves is kept instead."""
-    about = sweeping.about(model, part, command.norm, command.eps)
-    left: dict[str, OpenDomains] = {}
-    try:
-        left |= read_open_domains(path, about)
-    except InputError as error:
-        Console(quiet=command.output.quiet).note(str(error))
-    try:
-        yield left
-    finally:
-        write_open_domains(path, about, left)
+class Left:
+    """What an earlier command has left open of a network, by search, and what this one leaves."""
+
+    def __init__(self, command: config.Certify, path: Path, model: MLP, part: Part) -> None:
+        self.path, self.about = path, sweeping.about(model, part, command.norm, command.eps)
+        self.domains: dict[str, OpenDomains] = {}
+
+    def read(self, note: Callable[[str], None]) -> None:
+        """Begin with what the file holds; where it is of no use, say so."""
+        try:
+            self.domains |= read_open_domains(self.path, self.about)
+        except InputError as error:
+            note(str(error))
+
+    def write(self) -> None:
+        """Write what is left now."""
+        write_open_domains(self.path, self.about, self.domains)
 
 
 @contextlib.contextmanager
@@ -183,27 +222,38 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
     check_flags(folder, held, vars(command) | {"data": place})
     methods = _methods(command, settings.activation)
     job = Job(settings, folder, command.output)
-    networks = job.train()
-    models: dict[int, MLP] = {}
-    for seed, network in networks.items():
-        models[seed] = check_network(network, str(folder.model(seed)), job.split.test)
-        if budget is not None:
-            _check_search(models[seed])
-        _check_exact(command, models[seed])
-    plan = Plan({command.norm: ()}, (), {})
-    task = sweeping.Task(folder, job.split.test, plan, draws, job.about)
+    test = job.split.test
+    # Shapes are enough to refuse a network that is not trained yet.
+    planned = eqx.filter_eval_shape(
+        lambda key: kept(MODELS[settings.model](settings.sizes, settings.activation, key=key)),
+        jax.random.key(0),
+    )
+    _check_means(command, check_network(planned, str(folder.path), test), budget)
+    models = {
+        seed: check_network(network, str(folder.model(seed)), test)
+        for seed, network in job.train().items()
+    }
+    task = sweeping.Task(folder, test, Plan({command.norm: ()}, (), {}), draws, job.about)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
     tried: list[Tried] = []
+    left = {
+        seed: Left(command, folder.open_domains(seed, command.norm, command.eps), model, test)
+        for seed, model in models.items()
+    } if budget is not None else {}  # fmt: skip
+
+    for domains in left.values():
+        domains.read(job.console.note)
+
+    def keep() -> None:
+        for domains in left.values():
+            domains.write()
+
     with contextlib.ExitStack() as stack:
-        left = {
-            seed: stack.enter_context(_going_on(
-                command, folder.open_domains(seed, command.norm, command.eps), model, job.split.test
-            ))
-            for seed, model in models.items()
-        } if budget is not None else None  # fmt: skip
+        stack.callback(keep)
         work = sweeping.settle_run(
-            task, models, command.norm, methods, command.eps, budget=budget, left=left
-        )
+            task, models, command.norm, methods, command.eps, budget=budget,
+            left={seed: one.domains for seed, one in left.items()} or None, keep=keep,
+        )  # fmt: skip
         stack.enter_context(contextlib.closing(work))
         say = stack.enter_context(_watched(command))
         for seed, one in work:
@@ -217,8 +267,7 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
     if budget is not None:
         folder.update({"closed": [*folder.info().get("closed", []), *_closed(command, found)]})
     exact = {
-        seed: _exact(command, models[seed], job.split.test, bounds)
-        for seed, (_, bounds) in found.items()
+        seed: _exact(command, models[seed], test, bounds) for seed, (_, bounds) in found.items()
     }
     return _told(command, found, exact)
 
@@ -290,8 +339,10 @@ def _exact(command: config.Certify, model: MLP, part: Part, bounds: Bounds) -> l
     return found
 
 
-def _check_exact(command: config.Certify, model: MLP) -> None:
-    """Refuse what integer programs cannot tell, before anything else is tried."""
+def _check_means(command: config.Certify, model: MLP, budget: Budget | None) -> None:
+    """Refuse what branch and bound or integer programs cannot tell, before anything is tried."""
+    if budget is not None:
+        check_search(model, "close", "use certify")
     if not command.exact:
         return
     if command.norm != "linf":
@@ -302,14 +353,14 @@ def _check_exact(command: config.Certify, model: MLP) -> None:
         raise InputError(f"--exact: {reason}; leave it out") from None
 
 
-def _check_search(model: MLP) -> None:
-    """Refuse a network that branch and bound cannot cut up."""
+def check_search(model: MLP, command: str, way: str) -> None:
+    """Refuse a network that branch and bound, as a command uses it, cannot cut up."""
     if model.activation not in CURVES:
         raise InputError(
-            f"close knows the activations {', '.join(CURVES)}, got {model.activation}; use certify"
+            f"{command} knows the activations {', '.join(CURVES)}, got {model.activation}; {way}"
         )
     if len(model.layers) < 2:
-        raise InputError("close splits hidden neurons, and this network has none; use certify")
+        raise InputError(f"{command} splits hidden neurons, and this network has none; {way}")
 
 
 def _methods(command: config.Certify, activation: str) -> Sequence[str]:

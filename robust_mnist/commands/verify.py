@@ -11,7 +11,7 @@ from robust_mnist import checkpoint, config, data, sweep as sweeping
 from robust_mnist.certify import CERTIFIERS, SEARCHES
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result
-from robust_mnist.commands.certify import check_network
+from robust_mnist.commands.certify import check_network, check_search
 from robust_mnist.config import CERTIFY
 from robust_mnist.console import Console
 from robust_mnist.data import Part
@@ -42,6 +42,7 @@ def verify(command: config.Verify) -> Result:
         )
     note = Console(quiet=command.output.quiet).note
     model = checkpoint.read_npz(command.model, exact.activation, note=note)
+    check_search(model, "verify", f"put back a copy of {command.file}")
     dataset = data.load(command.data, quiet=command.output.quiet)
     if dataset.sha256 != exact.data:
         raise InputError(
@@ -50,8 +51,7 @@ def verify(command: config.Verify) -> Result:
         )
     part = Part(dataset.test_images, dataset.test_labels, np.arange(len(dataset.test_labels)))
     check_network(model, command.model, part)
-    if exact.radii.lower.size != len(part.labels):
-        raise InputError(f"{command.file} must hold one entry per test image")
+    exact.check(command.file, *part.images.shape)
     asked = _asked(command, part)
     clean = Bounds.clean(model, part, norm)
     wrong = _replay(clean, model, part, exact, asked)

@@ -48,6 +48,7 @@ from robust_mnist.sweep._proofs import (
 )
 from robust_mnist.sweep._radii import radii as radii
 from robust_mnist.sweep._resume import about as about
+from robust_mnist.sweep._saving import Saving as Saving
 from robust_mnist.sweep._schedule import (
     Stage as Stage,
     control_sample as control_sample,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, PRNGKeyArray
+from jaxtyping import Bool, Float64, Int32, PRNGKeyArray
 
 from robust_mnist.certify import CERTIFIERS, SEARCHES, AbstractSearch
 from robust_mnist.clock import stopwatch
@@ -17,6 +17,7 @@ from robust_mnist.sweep._bounds import Bounds, found_cell, run_cell
 from robust_mnist.sweep._branch import BranchAndBound, Budget, Progress
 from robust_mnist.sweep._driver import concatenate
 from robust_mnist.sweep._proofs import certified_radii, certify_batch
+from robust_mnist.sweep._saving import Saving
 from robust_mnist.sweep._sweep import Task, _Network, _write
 
 
@@ -25,6 +26,7 @@ from robust_mnist.sweep._sweep import Task, _Network, _write
 SHARES = 0.75, 0.25
 # Seconds between two times that branch and bound hands over what it has decided, and has left.
 HAND_OVER = 30.0
+_NO_IMAGES = np.zeros(0, np.int32)
 
 
 class Spent(NamedTuple):
@@ -99,8 +101,9 @@ def settle_at(
             take what they need, and there is no branch and bound. What it leaves open is given
             bounds on its radius by alpha-CROWN and by FAB, which take some seconds more.
         left: What each search has left of open images, by its name, from which it goes on. What it
-            leaves now takes the place of that, whatever ends this. By default every search begins
-            with whole balls.
+            leaves now takes the place of that, whatever ends this. Images that it holds go straight
+            to branch and bound: the methods of the command that left them have failed there, and
+            would again with the same draws. By default every search begins with whole balls.
 
     Yields:
         What each method did, those that find nothing open left out; and between the steps of branch
@@ -122,7 +125,9 @@ def settle_at(
     start = time.monotonic()
     limit = np.inf if budget is None else budget.seconds
     try:
-        yield from _in_turn(methods, bounds, eps, decide, until=start + limit)
+        yield from _in_turn(
+            methods, bounds, eps, decide, until=start + limit, without=_images(left or {})
+        )
         if budget is not None and open_at(bounds, eps).any():
             rest = Budget(start + limit - time.monotonic(), budget.domains)
             yield from _branch(model, part, bounds, eps, rest, left)
@@ -130,6 +135,11 @@ def settle_at(
     finally:
         if left is not None:
             _forget(left, bounds, eps)
+
+
+def _images(left: Mapping[str, OpenDomains]) -> Int32[np.ndarray, " images"]:
+    """Images of which some search has left open domains."""
+    return np.concatenate([_NO_IMAGES, *(domains.image for domains in left.values())])
 
 
 def _forget(left: dict[str, OpenDomains], bounds: Bounds, eps: float) -> None:
@@ -146,15 +156,16 @@ def _in_turn(
     run: Callable[[str, np.ndarray], None],
     *,
     until: float = np.inf,
+    without: Int32[np.ndarray, " images"] = _NO_IMAGES,
 ) -> Generator[Tried, None, None]:
     """Run each method on the images that those before it left open, and say what it settled."""
     for method in methods:
-        places = np.flatnonzero(open_at(bounds, eps))
+        places = np.setdiff1d(np.flatnonzero(open_at(bounds, eps)), without)
         if not places.size or time.monotonic() >= until:
             return
         with stopwatch() as elapsed:
             run(method, places)
-        settled = places.size - int(np.sum(open_at(bounds, eps)))
+        settled = int(np.sum(~open_at(bounds, eps)[places]))
         yield Tried(method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds)
 
 
@@ -273,11 +284,14 @@ def settle_run(
     *,
     budget: Budget | None = None,
     left: Mapping[int, dict[str, OpenDomains]] | None = None,
+    keep: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[int, Tried | Progress | Bounds], None, None]:
     """The same for every network of a run; what was found is added to the run's files.
 
-    Also when it is cut short, by an exception or because nobody asks for more. What each method
-    took is added up there over all calls, but for a method that was cut short itself.
+    That is done whenever a method has ended or branch and bound has handed over, a tenth of the
+    time at most, and once more at the end, also when this is cut short, by an exception or because
+    nobody asks for more. What each method took is added up there over all calls, but for a method
+    that was cut short itself.
 
     Args:
         task: The run, with a plan that names `norm`.
@@ -287,6 +301,7 @@ def settle_run(
         eps: Radius.
         budget: As in `settle_at`, for each network anew.
         left: As there, of each network by its seed.
+        keep: Called each time that the files have been written in between, to write `left`.
 
     Yields:
         Each network's seed with what a method did or how it stands, and at last with all that is
@@ -298,6 +313,18 @@ def settle_run(
     ]
     # All of them, so that every network has its place in the files whenever they are written.
     held = [network.start(norm) for network in networks]
+    for network, bounds in zip(networks, held, strict=True):
+        network.bounds[norm] = bounds
+
+    def known() -> list[object]:
+        domains = [one for each in (left or {}).values() for one in each.values()]
+        return [*(bounds.radii for bounds in held), *domains]
+
+    def write() -> None:
+        _write(task.folder, networks)
+        keep()
+
+    save = Saving(known, write)
     try:
         for network, model, bounds in zip(networks, models.values(), held, strict=True):
             work = settle_at(
@@ -309,12 +336,11 @@ def settle_run(
                     network.settled.add((norm, eps))
                     if isinstance(told, Tried):
                         network.account(norm, told.method, told.totals())
+                    save()
                     yield network.seed, told
             # What was known before may leave nothing to try.
             if not open_at(bounds, eps).any():
                 network.settled.add((norm, eps))
             yield network.seed, bounds
     finally:
-        for network, bounds in zip(networks, held, strict=True):
-            network.bounds[norm] = bounds
         _write(task.folder, networks)

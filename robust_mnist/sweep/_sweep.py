@@ -156,7 +156,7 @@ class _Network:
         known, there = _seconds_known(task.folder, seed), _norms_held(task.folder)
         self.lost = {norm for norm, _, _ in known if norm} - there
         self.seconds = {cell: took for cell, took in known.items() if cell[0] not in self.lost}
-        # Norms and radii of which the worst case is known, whether or not an attack has a cell there.
+        # Norms and radii of which the worst case is known, though no attack may have a cell there.
         self.settled = _settled(task.folder, seed)
         again = [cell for cell in known if cell[0] in self.lost]
         for _, method, _ in again:
@@ -527,7 +527,7 @@ def _forget(folder: RunFolder, networks: list[_Network]) -> None:
 
 
 def _write(folder: RunFolder, networks: list[_Network]) -> None:
-    """Merge everything into the run's files."""
+    """Merge everything into the run's files, for the first time or again."""
     held = {norm: [network.bounds[norm] for network in networks] for norm in networks[0].bounds}
     witnesses = folder.arrays("witnesses")
     for norm, parts in held.items():
@@ -537,5 +537,7 @@ def _write(folder: RunFolder, networks: list[_Network]) -> None:
     folder.write_arrays("witnesses", witnesses)
     digest = hashlib.sha256((folder.path / "radii.npz").read_bytes()).hexdigest()
     folder.update({**_made(folder, networks), "swept": digest})
+    for network in networks:
+        network.cells.clear()  # what stands there is added to by the next time
     # Rows last: a cell counts as done when its row stands.
     folder.add_rows(table([row for network in networks for row in network.rows(network.bounds)]))
