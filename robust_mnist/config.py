@@ -520,7 +520,7 @@ class Close(Certify):
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """With --model: an NPZ of bounds, verdicts and witnesses; the same command continues it. What
     is decided stays; what is open goes on from what is left in FILE with .open.npz for .npz, and no
-    method is tried on it again."""
+    method is tried on it again that --methods does not name."""
     overwrite: bool = False
     """Replace what close has written of another network, radius or norm; nothing else."""
 

@@ -71,7 +71,10 @@ def complaint(result):
         (["run", "--norm", "l0", "--eps", "785"], "l0 must be at most 784.* got 785; give at"),
         (["run", "--norm", "l0", "--eps", "0.4"], "l0 counts pixels .* got 0.4; give 1"),
         (["merge", "", "b", "--out", "c"], "merge needs the names of runs, got ''"),
-        (["sweep", "--run", "r", "--preset", "fast"], "auto, grid, quick, .* got fast"),
+        (
+            ["sweep", "--run", "r", "--preset", "fast"],
+            "takes auto or grid or quick or .* got 'fast'",
+        ),
         (["close", "--run", "r", "--eps", "4"], "--eps in linf.* got 4; .* 4/255 = 0.0157$"),
         (["run", "--norm", "linf", "--eps", "big"], "--eps takes numbers.*'big'"),
         (["run", "--eps", "0.1"], "give --norm.*got no --norm$"),

@@ -333,16 +333,18 @@ def test_what_methods_left_open_goes_straight_to_branch_and_bound(problem):
     held = np.unique(left[NAME].image)
     assert 0 < held.size < 32
 
-    def settle(left):
+    def settle(left, *, again=False):
         methods = ["ibp-linf", "pgd40-linf"]
-        work = _certify.settle_at(model, part, bounds, methods, eps, jax.random.key(0), left=left)
+        work = _certify.settle_at(
+            model, part, bounds, methods, eps, jax.random.key(0), left=left, again=again
+        )
         return [(one.images, one.settled) for one in work]
 
     (first, settled), (second, _) = settle(left)
     assert (first, second) == (32 - held.size, 32 - held.size - settled)
     assert set(held) <= set(np.flatnonzero(_certify.open_at(bounds, eps)))
     still = int(np.sum(_certify.open_at(bounds, eps)))
-    assert settle(None)[0][0] == still
+    assert settle(None)[0][0] == settle(left, again=True)[0][0] == still
 
 
 def test_what_is_known_is_written_when_it_has_changed_and_not_all_the_time(monkeypatch):

@@ -511,6 +511,10 @@ def test_rows_speak_of_a_settled_radius_as_soon_as_a_method_has_run_there(
         with pytest.raises(KeyboardInterrupt):
             settle(["ibp-linf"], 0.01)
     assert merged() == {}
+    # A certificate alone says nothing from above.
+    alone = dataclasses.replace(job, folder=task(tmp_path, part, "alone").folder)
+    list(_certify.settle_run(alone, {0: networks[0]}, "linf", ["ibp-linf"], 0.001))
+    assert set(alone.folder.rows().kind) == {"clean", "certified"}
     settle(["noise100-uniform-linf"], 0.05)
     assert merged() == {"worst": [0, 0.05]}  # nobody has asked for a certificate
     settle(["ibp-linf"], 0.001)

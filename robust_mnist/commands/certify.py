@@ -83,7 +83,7 @@ def _of_file(command: config.Certify, budget: Budget | None) -> Result:
             save = Saving(lambda: [bounds.radii, *left.values()], keep.write)
         work = sweeping.settle_at(
             model, part, bounds, methods, command.eps, jax.random.key(command.attack_seed),
-            budget=budget, left=left,
+            budget=budget, left=left, again=bool(command.methods),
         )  # fmt: skip
         stack.enter_context(contextlib.closing(work))
         say = stack.enter_context(_watched(command))
@@ -252,7 +252,8 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
         stack.callback(keep)
         work = sweeping.settle_run(
             task, models, command.norm, methods, command.eps, budget=budget,
-            left={seed: one.domains for seed, one in left.items()} or None, keep=keep,
+            left={seed: one.domains for seed, one in left.items()} or None,
+            again=bool(command.methods), keep=keep,
         )  # fmt: skip
         stack.enter_context(contextlib.closing(work))
         say = stack.enter_context(_watched(command))

@@ -86,6 +86,7 @@ def settle_at(
     *,
     budget: Budget | None = None,
     left: dict[str, OpenDomains] | None = None,
+    again: bool = False,
 ) -> Generator[Tried | Progress, None, None]:
     """Run methods at one radius, each on what those before it left open, cheap ones first.
 
@@ -104,6 +105,7 @@ def settle_at(
             leaves now takes the place of that, whatever ends this. Images that it holds go straight
             to branch and bound: the methods of the command that left them have failed there, and
             would again with the same draws. By default every search begins with whole balls.
+        again: Run the methods on these images as well.
 
     Yields:
         What each method did, those that find nothing open left out; and between the steps of branch
@@ -125,9 +127,8 @@ def settle_at(
     start = time.monotonic()
     limit = np.inf if budget is None else budget.seconds
     try:
-        yield from _in_turn(
-            methods, bounds, eps, decide, until=start + limit, without=_images(left or {})
-        )
+        without = _images({} if again else left or {})
+        yield from _in_turn(methods, bounds, eps, decide, until=start + limit, without=without)
         if budget is not None and open_at(bounds, eps).any():
             rest = Budget(start + limit - time.monotonic(), budget.domains)
             yield from _branch(model, part, bounds, eps, rest, left)
@@ -284,6 +285,7 @@ def settle_run(
     *,
     budget: Budget | None = None,
     left: Mapping[int, dict[str, OpenDomains]] | None = None,
+    again: bool = False,
     keep: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[int, Tried | Progress | Bounds], None, None]:
     """The same for every network of a run; what was found is added to the run's files.
@@ -301,6 +303,7 @@ def settle_run(
         eps: Radius.
         budget: As in `settle_at`, for each network anew.
         left: As there, of each network by its seed.
+        again: As there.
         keep: Called each time that the files have been written in between, to write `left`.
 
     Yields:
@@ -329,18 +332,22 @@ def settle_run(
         for network, model, bounds in zip(networks, models.values(), held, strict=True):
             work = settle_at(
                 model, task.part, bounds, methods, eps, network.key,
-                budget=budget, left=None if left is None else left[network.seed],
+                budget=budget, left=None if left is None else left[network.seed], again=again,
             )  # fmt: skip
             with contextlib.closing(work):
                 for told in work:
                     network.settled.add((norm, eps))
                     if isinstance(told, Tried):
                         network.account(norm, told.method, told.totals())
+                    # A certifier alone has not looked for what is wrong.
+                    if isinstance(told, Progress) or told.method not in CERTIFIERS:
+                        network.searched.add((norm, eps))
                     save()
                     yield network.seed, told
             # What was known before may leave nothing to try.
             if not open_at(bounds, eps).any():
                 network.settled.add((norm, eps))
+                network.searched.add((norm, eps))
             yield network.seed, bounds
     finally:
         _write(task.folder, networks)

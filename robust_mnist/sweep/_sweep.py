@@ -157,7 +157,8 @@ class _Network:
         self.lost = {norm for norm, _, _ in known if norm} - there
         self.seconds = {cell: took for cell, took in known.items() if cell[0] not in self.lost}
         # Norms and radii of which the worst case is known, though no attack may have a cell there.
-        self.settled = _settled(task.folder, seed)
+        self.settled = _settled(task.folder, seed, "certified")
+        self.searched = _settled(task.folder, seed, "worst")
         again = [cell for cell in known if cell[0] in self.lost]
         for _, method, _ in again:
             norm_of(method)  # it may have come from a package that is no longer here
@@ -371,14 +372,18 @@ class _Network:
         radii = bounds.radii
         images = radii.upper.size
         known = {eps for n, _, eps in self.seconds if n == norm} | {0.0}
-        settled = {eps for n, eps in self.settled if n == norm}
-        known |= settled | set(self.task.plan.eps.get(norm, ()))
+        searched = {eps for n, eps in self.searched if n == norm}
+        known |= (
+            {eps for n, eps in self.settled if n == norm}
+            | searched
+            | set(self.task.plan.eps.get(norm, ()))
+        )
         # What ran once is known at every radius; what an attack never broke stands at infinity.
         unbounded = {m for n, m, eps in self.seconds if n == norm and eps == np.inf}
         yield self._row("clean", "", "clean", int(np.sum(self.bounds[norm].radii.upper > 0)))
         attacked = [e for n, m, e in self.seconds if n == norm and m in bounds.upper]
         attacked += [np.inf for name in self.staged if name.startswith(f"{norm}/")]
-        attacked += settled
+        attacked += searched
         for eps in sorted(known):
             # Beyond the largest radius that was asked for, nothing is known from above.
             if eps <= max(attacked, default=-1.0) and eps < np.inf:
@@ -445,12 +450,12 @@ def _seconds_known(folder: RunFolder, seed: int) -> Seconds:
     }
 
 
-def _settled(folder: RunFolder, seed: int) -> set[tuple[str, float]]:
-    """Norms and radii of the worst cases in the folder's rows, which every sweep counts anew."""
+def _settled(folder: RunFolder, seed: int, kind: str) -> set[tuple[str, float]]:
+    """Norms and radii of the folder's rows of all methods, which every sweep counts anew."""
     rows = folder.rows()
     if rows.empty:
         return set()
-    rows = rows[(rows.seed == seed) & (rows.kind == "worst")]
+    rows = rows[(rows.seed == seed) & (rows.kind == kind) & (rows.method == "all")]
     return {(str(norm), float(eps)) for norm, eps in zip(rows.norm, rows.eps, strict=True)}
 
 
