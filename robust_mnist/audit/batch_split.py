@@ -16,7 +16,7 @@ def batch_split(evidence: Evidence) -> Finding | None:
     that influence each other; such a result cannot be repeated.
 
     The usual limit: no image (after AutoAttack and Foolbox). Measured: false alarms on 0 of 8 sound
-    networks, 1 of 58 variants of fakes noticed, by the usual limit 0 and 1;
+    networks, 2 of 58 variants of fakes noticed, by the usual limit 0 and 2;
     reports/data/audit-rates.md.
     """
     probe = evidence.probe

@@ -14,8 +14,8 @@ def black_box(evidence: Evidence) -> Finding | None:
     gradient points nowhere: it is masked, by rounding, saturation or noise in the network. Attack
     such a network without gradients, or through a smooth stand-in.
 
-    The usual limit: 0.2 % (AutoAttack's flags). Measured: false alarms on 1 of 8 sound networks, 39
-    of 58 variants of fakes noticed, by the usual limit 2 and 42; reports/data/audit-rates.md.
+    The usual limit: 0.2 % (AutoAttack's flags). Measured: false alarms on 0 of 8 sound networks, 41
+    of 58 variants of fakes noticed, by the usual limit 4 and 47; reports/data/audit-rates.md.
 
     Reference:
         Carlini et al., "On evaluating adversarial robustness", 2019; the limit of 0.2 % is that of

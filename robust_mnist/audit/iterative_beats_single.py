@@ -14,7 +14,7 @@ def iterative_beats_single(evidence: Evidence) -> Finding | None:
     boundary proves nothing, so the limit is a share.
 
     The usual limit: no image (after Carlini et al. 2019). Measured: false alarms on 0 of 8 sound
-    networks, 3 of 58 variants of fakes noticed, by the usual limit 0 and 3;
+    networks, 7 of 58 variants of fakes noticed, by the usual limit 0 and 7;
     reports/data/audit-rates.md.
     """
     leads = [lead for norm in evidence.own for lead in _leads(evidence, norm)]

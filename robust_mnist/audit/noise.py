@@ -18,8 +18,8 @@ def noise(evidence: Evidence) -> Finding | None:
     recommended: what chance finds grows with the logarithm of their number.
 
     The usual limit: no image of 10,000 draws each (after Carlini et al. 2019). Measured: false
-    alarms on 0 of 8 sound networks, 38 of 58 variants of fakes noticed, by the usual limit 0 and
-    38; reports/data/audit-rates.md.
+    alarms on 0 of 8 sound networks, 39 of 58 variants of fakes noticed, by the usual limit 0 and
+    39; reports/data/audit-rates.md.
 
     Reference:
         Carlini et al., "On evaluating adversarial robustness", 2019.

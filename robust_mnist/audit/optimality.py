@@ -16,7 +16,7 @@ def optimality(evidence: Evidence) -> Finding | None:
     Needs two others in a norm. A weak attack beside strong ones does no harm and is only named.
 
     The usual limit: every attack at 0.9 or more (Cinà et al. 2024). Measured: false alarms on 0 of
-    8 sound networks, 14 of 58 variants of fakes noticed, by the usual limit 5 and 47;
+    8 sound networks, 20 of 58 variants of fakes noticed, by the usual limit 4 and 48;
     reports/data/audit-rates.md.
 
     Reference:

@@ -48,7 +48,7 @@ def planted(evidence: Evidence) -> Finding | None:
     steps are wrong.
 
     The usual limit: 5 % missed (Zimmermann et al. 2022). Measured: false alarms on 0 of 8 sound
-    networks, 40 of 58 variants of fakes noticed, by the usual limit 0 and 40;
+    networks, 42 of 58 variants of fakes noticed, by the usual limit 0 and 42;
     reports/data/audit-rates.md.
 
     Reference:

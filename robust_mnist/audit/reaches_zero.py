@@ -10,7 +10,7 @@ def reaches_zero(evidence: Evidence) -> Finding | None:
     hides either a grid that ends too early or an attack that cannot move.
 
     The usual limit: nothing stands at the end (after Carlini et al. 2019). Measured: false alarms
-    on 0 of 8 sound networks, 41 of 58 variants of fakes noticed, by the usual limit 4 and 50;
+    on 0 of 8 sound networks, 41 of 58 variants of fakes noticed, by the usual limit 4 and 52;
     reports/data/audit-rates.md.
     """
     worst = evidence.rows[evidence.rows.kind == "worst"]

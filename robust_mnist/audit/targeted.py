@@ -10,8 +10,8 @@ def targeted(evidence: Evidence) -> Finding | None:
     The margin follows the likeliest wrong class and may miss another that is nearer. If aiming
     gains much, the untargeted loss is weak on this network: add a targeted attack.
 
-    The usual limit: 0.5 % (after Gowal et al. 2019). Measured: false alarms on 2 of 8 sound
-    networks, 11 of 58 variants of fakes noticed, by the usual limit 5 and 23;
+    The usual limit: 0.5 % (after Gowal et al. 2019). Measured: false alarms on 3 of 8 sound
+    networks, 17 of 58 variants of fakes noticed, by the usual limit 8 and 32;
     reports/data/audit-rates.md.
 
     Reference:

@@ -11,7 +11,7 @@ def transfer(evidence: Evidence) -> Finding | None:
     do better, the network's own gradient is masked. Needs a run with several seeds.
 
     The usual limit: 0.2 % (after Carlini et al. 2019). Measured: false alarms on 0 of 8 sound
-    networks, 0 of 58 variants of fakes noticed, by the usual limit 0 and 0;
+    networks, 0 of 58 variants of fakes noticed, by the usual limit 1 and 2;
     reports/data/audit-rates.md.
 
     Reference:

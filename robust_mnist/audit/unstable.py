@@ -24,8 +24,8 @@ def unstable(evidence: Evidence) -> Finding | None:
     the limit of 0.1 is kept.
 
     The usual limit: 0.1 of the loss, noise of 8/255, 100 draws (Pintor et al. 2022). Measured:
-    false alarms on 0 of 8 sound networks, 31 of 58 variants of fakes noticed, by the usual limit 4
-    and 21; reports/data/audit-rates.md.
+    false alarms on 0 of 8 sound networks, 35 of 58 variants of fakes noticed, by the usual limit 4
+    and 20; reports/data/audit-rates.md.
 
     Reference:
         Pintor et al., "Indicators of attack failure", NeurIPS 2022.
