@@ -15,8 +15,8 @@ READING = (
     "times for the usual limit on sound networks, G13, whose number is another, and G22, where the "
     "usual limit is for every attack. One image of 200 is 0.5 %. Fakes noticed are variants that "
     "no limit was chosen on; one whose sweep ends in a contradiction reaches no check and is in no "
-    "count of one. An alarm on a sound network need not be false of its run: G4, G7, G9, G10 and G15 "
-    "name images that an attack of this short sweep has missed, which is one of three in a norm."
+    "count of one. An alarm on a sound network need not be false of its run: G4, G7, G9, G10 and "
+    "G15 name images that an attack of this short sweep has missed."
 )
 CAUGHT = (
     "Caught: by a check that is due to, as severely as is due, and that passes the network inside. "
