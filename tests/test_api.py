@@ -39,6 +39,8 @@ print(np.array_equal(one.upper, several.upper))
 said(lambda: radii(eps=8))
 said(lambda: radii(eps=()))
 said(lambda: radii(norm="l1", methods="quick", eps=()))
+said(lambda: radii(methods="quick", eps=[0.0]))
+said(lambda: radii(methods=[]))
 said(lambda: radii(eps=1, methods="fgsm-linf"))
 
 class Spoilt(AbstractClassifier):
@@ -86,6 +88,8 @@ EXPECTED = [
     "eps in linf must be at most 1, .* got 8; .*: 8/255 = 0.0314$",
     "eps must name a radius unless methods is one of quick, standard, thorough, got none",
     "--preset quick knows the norms linf, l2, got l1; use --preset grid",
+    "eps must name a radius above 0 for a preset, got 0",
+    "methods must name an attack, a certifier or one of quick, standard, thorough$",
     "accepted",
     r"the model must map an image of 784 pixels to at least 10 logits, got .*shape \(1, 10\); it",
     r"the model must map .*, got an output of shape \(4,\); it is called on one image at a time",

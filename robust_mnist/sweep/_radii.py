@@ -60,9 +60,13 @@ def radii(
     if not _is_key(key):
         raise InputError(f"key must be a key of JAX such as jax.random.key(0), got {key!r}")
     if isinstance(methods, str) and methods in PRESETS:
+        if sizes and not any(sizes):
+            raise InputError("eps must name a radius above 0 for a preset, got 0")
         return _scheduled(model, part, norm, methods, tuple(sizes), key)
     own = dict(methods) if isinstance(methods, Mapping) else {}
     names = [methods] if isinstance(methods, str) else list(methods)
+    if not names:
+        raise InputError(f"methods must name an attack, a certifier or one of {', '.join(PRESETS)}")
     for method in names:
         check_method(method, norm, getattr(model, "activation", ""), own.get(method))
     if not sizes:
