@@ -18,7 +18,7 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
         records: A run.
         place: The run's folder as the commands should name it.
     """
-    found = [("everything on this page", str(records.info["command"]))]
+    found = [("all training and sweeps, as it was done", str(records.info["command"]))]
     train = ["train", *flags(restore(TrainSettings, records.info["settings"])), "--out", place]
     found.append(("test accuracy, throughput, training curves", _line(train)))
     for norm in swept(records):

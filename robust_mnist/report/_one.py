@@ -61,6 +61,7 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         commands=_commands.commands(records, place),
         unfinished=_commands.unfinished(records.info.get("unfinished"), place),
         sweep_command=_commands.missing("sweep", place),
+        audit_command=_commands.missing("audit", place) if records.norms else "",
     )
 
 
