@@ -89,7 +89,7 @@ EXPECTED = [
     "eps must name a radius unless methods is one of quick, standard, thorough, got none",
     "--preset quick knows the norms linf, l2, got l1; use --preset grid",
     "eps must name a radius above 0 for a preset, got 0",
-    "methods must name an attack, a certifier or one of quick, standard, thorough$",
+    "methods must name an attack, a certifier or one of quick, standard, thorough, got none",
     "accepted",
     r"the model must map an image of 784 pixels to at least 10 logits, got .*shape \(1, 10\); it",
     r"the model must map .*, got an output of shape \(4,\); it is called on one image at a time",

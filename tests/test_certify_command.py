@@ -15,6 +15,10 @@ from robust_mnist.records import RunFolder
 from robust_mnist.sweep import certify_batch
 
 
+# How commands are told of what `foreign` is.
+NET = "--model", "net.npz", "--activation", "tanh"
+
+
 @pytest.fixture
 def foreign(tmp_path):
     """A network as another program may leave it: too small to be right often, and robust."""
@@ -91,18 +95,7 @@ def test_a_run_is_attacked_with_the_seed_of_its_other_results(run, finished, tmp
 
 
 def test_each_method_sees_what_those_before_it_left_open(run, foreign, small_npz, tmp_path):
-    words = [
-        "certify",
-        "--model",
-        "net.npz",
-        "--activation",
-        "tanh",
-        "--data",
-        small_npz,
-        "--eps",
-        "0.02",
-        "--quiet",
-    ]
+    words = ["certify", *NET, "--data", small_npz, "--eps", "0.02", "--quiet"]
     code, out, _ = run(*words, "--json")
     assert code == 0
     (found,) = json.loads(out)
@@ -140,17 +133,7 @@ def test_what_certify_leaves_open_is_listed(run, foreign, small_npz, monkeypatch
     from robust_mnist.commands import certify
 
     monkeypatch.setattr(certify, "_LISTED", 1)
-    words = [
-        "certify",
-        "--model",
-        "net.npz",
-        "--activation",
-        "tanh",
-        "--data",
-        small_npz,
-        "--methods",
-        "ibp-linf",
-    ]
+    words = ["certify", *NET, "--data", small_npz, "--methods", "ibp-linf"]
     words += ["--eps", "0.1", "--quiet"]
     code, out, _ = run(*words, "--json")
     (found,) = json.loads(out)
@@ -226,7 +209,7 @@ def test_a_wrong_request_is_one_line(run, foreign, small_npz, change, words, sai
     import re
 
     np.savez("net.npz", **(foreign | change))
-    given = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, *words, "--quiet"]
+    given = [*NET, "--data", small_npz, *words, "--quiet"]
     asked = complaint(run("certify", *given))
     assert re.search(said, asked), asked
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import TINY
-from test_certify_command import foreign  # noqa: F401 a fixture
+from test_certify_command import NET, foreign  # noqa: F401 a fixture
 from test_cli import complaint
 
 from robust_mnist import checkpoint, sweep
@@ -23,18 +23,7 @@ from robust_mnist.sweep import Spent, Tried, _certify, _saving
 def closed(run, foreign, small_npz):  # noqa: F811
     """A network from elsewhere, judged at a radius, and what was said of it."""
     np.savez("net.npz", **foreign)
-    words = [
-        "--model",
-        "net.npz",
-        "--activation",
-        "tanh",
-        "--data",
-        small_npz,
-        "--eps",
-        "0.02",
-        "--out",
-        "net-0.02.npz",
-    ]
+    words = [*NET, "--data", small_npz, "--eps", "0.02", "--out", "net-0.02.npz"]
     code, out, err = run("close", *words, "--quiet", "--json")
     assert (code, err) == (0, "")
     return words, json.loads(out)[0]
@@ -59,17 +48,20 @@ def test_a_network_is_closed_kept_and_verified(run, closed, small_npz):
     assert told["proven"] == told["certificates"] == found["certified"]
 
 
+def prepared(kind, folder, finished, foreign, small_npz, eps):  # noqa: F811
+    """Flags for a run or a network from elsewhere, and where open domains are kept."""
+    shutil.copytree(finished, folder / "mine")
+    np.savez("net.npz", **foreign)
+    if kind == "run":
+        return ["--run", "mine"], folder / "mine" / "open" / f"seed-0-linf-{eps}.npz"
+    return [*NET, "--data", small_npz, "--out", "part.npz"], folder / "part.open.npz"
+
+
 @pytest.mark.parametrize("kind", ["run", "model"])
 def test_a_command_goes_on_from_what_the_one_before_it_left(
     kind, run, finished, foreign, small_npz, tmp_path, monkeypatch  # noqa: F811
 ):  # fmt: skip
-    shutil.copytree(finished, tmp_path / "mine")
-    np.savez("net.npz", **foreign)
-    beside = tmp_path / "part.open.npz"
-    words = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, "--out", "part.npz"]
-    if kind == "run":
-        beside = tmp_path / "mine" / "open" / "seed-0-linf-0.004.npz"
-        words = ["--run", "mine"]
+    words, beside = prepared(kind, tmp_path, finished, foreign, small_npz, "0.004")
     words = ["close", *words, "--eps", "0.004"]
     given, sizes = [], {"side": 0, "point": 0}
     domain = OpenDomains(**{
@@ -116,12 +108,8 @@ def test_what_is_known_is_written_while_there_is_more_to_come(
     """Verdicts first, then open domains, as a kill can come at any time."""
     from robust_mnist.commands import certify
 
-    shutil.copytree(finished, tmp_path / "mine")
-    np.savez("net.npz", **foreign)
-    words = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, "--out", "part.npz"]
-    folder, beside = RunFolder(tmp_path / "mine"), tmp_path / "part.open.npz"
-    if kind == "run":
-        beside, words = folder.open_domains(0, "linf", 0.02), ["--run", "mine"]
+    words, beside = prepared(kind, tmp_path, finished, foreign, small_npz, "0.02")
+    folder = RunFolder(tmp_path / "mine")
     told, written, real = [], [], certify.write_open_domains
 
     def known():
@@ -161,7 +149,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_there_is_work_to_lose(
     np.savez("net.npz", **foreign)
     (tmp_path / "folder").mkdir()
     monkeypatch.setattr(checkpoint, "read_npz", None)
-    words = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, "--out", where]
+    words = [*NET, "--data", small_npz, "--out", where]
     said = complaint(run("close", *words, "--quiet", "--overwrite"))
     assert re.search("net.npz is a file and can hold no|folder: Is a directory; choose", said)
 
@@ -197,7 +185,7 @@ def test_somebody_elses_file_in_the_place_of_open_domains_stays(
     for name in ("net.npz", "part.open.npz"):
         np.savez(name, **foreign)
     before = (tmp_path / "part.open.npz").read_bytes()
-    words = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz]
+    words = [*NET, "--data", small_npz]
     words += ["--out", "part.npz", "--eps", "0.02", "--methods", "ibp-linf", "--domains", "1"]
     for more in ((), ("--overwrite",)):
         code, _, err = run("close", *words, *more)
@@ -212,18 +200,7 @@ def test_what_is_left_open_is_named_with_its_bounds(run, small_npz, tmp_path):  
     shapes = {"layers.0": (40, 784), "layers.1": (40, 40), "layers.2": (10, 40)}
     weights = {f"{at}.weight": rng.normal(size=size) / 6 for at, size in shapes.items()}
     np.savez("net.npz", **weights, **{f"{at}.bias": np.zeros(s[0]) for at, s in shapes.items()})
-    words = [
-        "--model",
-        "net.npz",
-        "--activation",
-        "tanh",
-        "--data",
-        small_npz,
-        "--eps",
-        "0.005",
-        "--out",
-        "part.npz",
-    ]
+    words = [*NET, "--data", small_npz, "--eps", "0.005", "--out", "part.npz"]
     words += ["--methods", "ibp-linf", "--budget", "0.0001", "--quiet"]
     code, out, _ = run("close", *words, "--json")
     (found,) = json.loads(out)
@@ -514,7 +491,7 @@ def test_what_several_searches_spent_on_an_image_is_added_up():
 )
 def test_a_wrong_request_is_one_line(run, foreign, small_npz, words, said):  # noqa: F811
     np.savez("net.npz", **foreign)
-    given = ["--model", "net.npz", "--activation", "tanh", "--data", small_npz, *words, "--quiet"]
+    given = [*NET, "--data", small_npz, *words, "--quiet"]
     assert re.search(said, complaint(run("close", *given)))
 
 

@@ -1,6 +1,7 @@
 """Some images of a run, attacked again at a radius at which attacks differ."""
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -134,7 +135,7 @@ class Probe:
         """The clean images, in [0, 1]."""
         return to_float(self.part.images)
 
-    @property
+    @functools.cached_property
     def starts(self) -> Float32[np.ndarray, "images pixels"]:
         """A random point of each image's ball and box, where a search may start."""
         keys = jax.random.split(jax.random.fold_in(self.key, 1), self.count)

@@ -66,7 +66,8 @@ def radii(
     own = dict(methods) if isinstance(methods, Mapping) else {}
     names = [methods] if isinstance(methods, str) else list(methods)
     if not names:
-        raise InputError(f"methods must name an attack, a certifier or one of {', '.join(PRESETS)}")
+        presets = ", ".join(PRESETS)
+        raise InputError(f"methods must name an attack, a certifier or one of {presets}, got none")
     for method in names:
         check_method(method, norm, getattr(model, "activation", ""), own.get(method))
     if not sizes:
