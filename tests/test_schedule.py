@@ -11,7 +11,7 @@ import pytest
 from problems import Affine, exact_radius, grey_images, network, predicted
 
 from robust_mnist import config
-from robust_mnist.attacks import ATTACKS
+from robust_mnist.attacks import ATTACKS, AbstractBallAttack
 from robust_mnist.clock import stopwatch
 from robust_mnist.config import PRESETS, Preset, SweepSettings
 from robust_mnist.console import Console
@@ -372,3 +372,7 @@ def test_presets_name_methods_that_exist_in_their_norm():
         for norm in preset.stages:
             for method in (*preset.control[norm], *preset.stages[norm]):
                 assert ATTACKS[method].ball.name == norm
+            # Which alone goes on until it fails one gap below every closest wrong image.
+            assert any(
+                isinstance(ATTACKS[name], AbstractBallAttack) for name in preset.stages[norm]
+            )
