@@ -41,6 +41,9 @@ said(lambda: radii(eps=()))
 said(lambda: radii(norm="l1", methods="quick", eps=()))
 said(lambda: radii(methods="quick", eps=[0.0]))
 said(lambda: radii(methods=[]))
+said(lambda: radii(methods="quik"))
+none = type(part)(part.images[:0], part.labels[:0], part.ids[:0])
+said(lambda: rm.radii(model, none, **good))
 said(lambda: radii(eps=1, methods="fgsm-linf"))
 
 class Spoilt(AbstractClassifier):
@@ -90,6 +93,8 @@ EXPECTED = [
     "--preset quick knows the norms linf, l2, got l1; use --preset grid",
     "eps must name a radius above 0 for a preset, got 0",
     "methods must name an attack, a certifier or one of quick, standard, thorough, got none",
+    "unknown method or preset 'quik': closest are quick",
+    "part must hold at least one image, got none",
     "accepted",
     r"the model must map an image of 784 pixels to at least 10 logits, got .*shape \(1, 10\); it",
     r"the model must map .*, got an output of shape \(4,\); it is called on one image at a time",

@@ -510,7 +510,7 @@ def test_the_budget_counts_from_the_first_method_on(getkey, monkeypatch):
         settled = _certify.settle_at(
             model, part, bounds, methods, 0.1, jax.random.key(0), budget=budget
         )
-        return [one.method for one in settled]
+        return [one.method for one in settled if not one.late]
 
     searches = [f"{search.name}-linf" for search in SEARCHES["linf"]]
     assert settle(100) == ["ibp-linf", "crown-linf", *searches]
@@ -518,6 +518,65 @@ def test_the_budget_counts_from_the_first_method_on(getkey, monkeypatch):
     assert [budget.seconds for budget in given] == [0.75 * 80 - 4, 80 - 4 - 4]
     assert [budget.domains for budget in given] == [30, 10]
     assert settle(5) == ["ibp-linf"]
+
+
+@pytest.mark.parametrize("method", ["crown-linf", "pgd40-linf", "fmn100-linf"])
+def test_a_method_runs_in_slices_and_ends_between_two_when_its_time_is_over(
+    method, getkey, monkeypatch
+):
+    model, images = (
+        network(getkey(), sizes=(6, 8, 3), gain=2.0),
+        grey_images(getkey(), 23, pixels=6),
+    )
+    part, now, seen = Part(images, predicted(model, images), np.arange(23)), [0.0], []
+    key = jax.random.key(0)
+
+    def settle(seconds):
+        bounds = Bounds.clean(model, part, "linf")
+        budget = None if seconds is None else Budget(seconds)
+        work = _certify.settle_at(model, part, bounds, [method], 0.1, key, budget=budget)
+        return bounds, list(work)
+
+    whole, (tried,) = settle(None)
+    assert (tried.images, tried.late) == (23, 0)
+    settled = ~_certify.open_at(whole, 0.1)
+    assert 0 < tried.settled < 23
+
+    def slow(of):
+        real = getattr(_certify, of)
+
+        def run(*args, **rest):
+            now[0] += 3
+            # Places of an attack, of which the last fills up a program, or images of a certifier.
+            seen.append(len(rest["at"] if "at" in rest else args[2]))
+            return real(*args, **rest)
+
+        return run
+
+    monkeypatch.setattr(_certify, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(_certify, "_program", lambda _: 5)
+    monkeypatch.setattr(_certify, "_branch", lambda *_: iter(()))
+    monkeypatch.setattr(_certify, "_enclose", lambda *_: iter(()))
+    for name in ("certify_batch", "run_cell"):
+        monkeypatch.setattr(_certify, name, slow(name))
+    again, told = settle(1000)
+    assert told[:-1] == [_certify.Running(method, 23, done) for done in (5, 10, 15, 20)]
+    assert (told[-1].images, told[-1].settled, told[-1].late) == (23, tried.settled, 0)
+    assert seen == [5, 5, 5, 5, 5]
+    assert again.radii.lower.tolist() == whole.radii.lower.tolist()
+    assert again.radii.upper.tolist() == whole.radii.upper.tolist()
+    # Half of the budget is for methods: the third slice begins before it is over and is the last.
+    some, told = settle(14)
+    assert (told[-1].images, told[-1].late) == (15, 8)
+    assert told[-1].settled == settled[:15].sum()
+    assert not settled[np.flatnonzero(_certify.open_at(some, 0.1)[:15])].any()
+    _, told = settle(0)
+    assert [(one.images, one.late) for one in told] == [(0, 23)]
+    # What takes no time runs on twice as many images the next time.
+    seen.clear()
+    monkeypatch.setattr(_certify, "BRIEF", 4.0)
+    settle(1000)
+    assert seen == [5, 10, 10]
 
 
 @pytest.mark.parametrize("place", ["_explore", "_halves", "_proven"])

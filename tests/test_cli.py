@@ -1062,10 +1062,11 @@ def test_a_report_of_a_stopped_sweep_says_so_and_how_to_go_on(run, finished, tmp
     assert run("sweep", "--run", "copy", *flags.split(), "--quiet")[0] == 130
     monkeypatch.setattr(_sweep, "run_cell", real)
     page = tmp_path / "copy" / "report.html"
+    (cells,) = (tmp_path / "copy" / "cells").iterdir()  # of this sweep: another's have to stay
     told = (
         "The sweep is unfinished: 1 of 2 cells are there; "
-        f"robust-mnist sweep --run copy {flags} goes on with it; "
-        "to do without it, delete copy/unfinished and copy/cells"
+        f"robust-mnist sweep --run copy {flags} goes on with it; to do without it, "
+        f"delete copy/unfinished/{cells.name}.npz and copy/cells/{cells.name}"
     )
     code, out, err = run("report", "copy")
     assert code == 0, err

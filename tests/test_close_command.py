@@ -390,7 +390,26 @@ def test_a_run_remembers_what_was_closed(run, finished, small_npz, tmp_path):  #
         key: found[key] for key in ("certified", "attacked", "open")
     }
     assert np.sum(folder.arrays("radii")["lower/linf"] >= 0.004) == found["certified"]
+    words = [
+        "close",
+        "--run",
+        "mine",
+        "--eps",
+        "0.004",
+        "--budget",
+        "5min",
+        "--methods",
+        "ibp-linf",
+    ]
+    assert run(*words, "--quiet")[0] == 0
+    assert run("certify", "--run", "mine", "--quiet")[0] == 0
     assert run("report", "--run", "mine", "--quiet")[0] == 0
+    typed = (
+        "robust-mnist close --run mine --eps 0.004 &amp;&amp; "
+        "robust-mnist close --run mine --eps 0.004 --methods ibp-linf --budget 5min &amp;&amp; "
+        "robust-mnist certify --run mine"
+    )
+    assert typed in (tmp_path / "mine" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("command", ["certify", "close"])

@@ -209,7 +209,7 @@ def test_every_accuracy_is_in_the_table_with_its_interval(page, run):
 
 def test_an_unfinished_page_names_the_images_of_every_norm(page):
     records = synthetic.make(images=200)
-    begun = records.info | {"unfinished": {"done": 1, "of": 2, "flags": []}}
+    begun = records.info | {"unfinished": {"plan": "ab", "done": 1, "of": 2, "flags": []}}
     records = dataclasses.replace(records, info=begun)
     shown = lambda records: Page(_one.page(records, dict.fromkeys(FIGURES), "r")).text
     told = "found, by now on {}: on these, further attacks can only lower"
@@ -298,7 +298,7 @@ def test_a_run_that_was_only_trained_says_what_is_missing_and_how_to_make_it(tmp
     drawn = {path.name for path in run.figures.iterdir()}
     assert drawn == {"training.svg", "training.png", "digits.svg", "digits.png"}
     assert page.text.count("Not shown.") == len(FIGURES) - 2
-    assert "This run was not attacked." in page.text
+    assert "No sweep was run." in page.text
     assert f"robust-mnist sweep --run {run.path}" in page.text
     assert "Test accuracy" in page.text
     assert report.text_table(run.load()) == ""

@@ -15,7 +15,7 @@ from robust_mnist.commands._opening import check_above, check_flags, placed, set
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.commands.pipeline import Job
-from robust_mnist.config import CERTIFY
+from robust_mnist.config import CERTIFY, flags
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
@@ -30,7 +30,7 @@ from robust_mnist.records import (
     read_open_domains,
     write_open_domains,
 )
-from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Saving, Tried
+from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Running, Saving, Tried
 
 
 # Open images that are named one by one.
@@ -187,28 +187,30 @@ class Left:
 @contextlib.contextmanager
 def _watched(
     command: config.Certify,
-) -> Iterator[Callable[[Tried | Progress, str], None]]:
-    """What says how a method ended, and how branch and bound goes on."""
+) -> Iterator[Callable[[Tried | Running | Progress, str], None]]:
+    """What says how a method or branch and bound goes on, and how it ended."""
     console = Console(quiet=command.output.quiet)
     with contextlib.ExitStack() as stack:
         update: Callable[[int, str], None] | None = None
 
-        def say(one: Tried | Progress, seed: str) -> None:
+        def say(one: Tried | Running | Progress, seed: str) -> None:
             nonlocal update
             if isinstance(one, Tried):
                 stack.close()
                 update = None
                 console.note(f"{seed}{_line(one)}")
                 return
+            if isinstance(one, Running):
+                title, done, text, even = one.method, one.done, "", True
+            else:
+                rate = one.domains / one.seconds
+                title, done, even = "close", one.images - one.open, False
+                text = f"{one.open} open, {one.waiting:,} domains wait, {rate:,.0f} domains/s"
             if update is None:
                 update = stack.enter_context(
-                    console.progress(f"{seed}close", one.images, even=False)
+                    console.progress(f"{seed}{title}", one.images, even=even)
                 )
-            rate = one.domains / one.seconds
-            update(
-                one.images - one.open,
-                f"{one.open} open, {one.waiting:,} domains wait, {rate:,.0f} domains/s",
-            )
+            update(done, text)
 
         yield say
 
@@ -233,6 +235,15 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
         seed: check_network(network, str(folder.model(seed)), test)
         for seed, network in job.train().items()
     }
+    its_own = {
+        "run",
+        "output",
+        "data",
+        "activation",
+        "attack_seed",
+    }  # of the run, or of the terminal
+    name = type(command).__name__.lower()
+    job.remember([name, "--run", command.run, *flags(command, its_own)])
     task = sweeping.Task(folder, test, Plan({command.norm: ()}, (), {}), draws, job.about)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
     tried: list[Tried] = []
@@ -406,10 +417,13 @@ def check_network(model: AbstractClassifier, name: str, part: Part) -> MLP:
 
 
 def _line(tried: Tried) -> str:
+    if not tried.images:
+        return f"{tried.method}: no time was left for its {tried.late} images"
     domains = f", {tried.domains:,} domains" if tried.domains else ""
+    late = f"; no time was left for {tried.late} more" if tried.late else ""
     return (
         f"{tried.method}: {tried.settled} of {tried.images} settled in {tried.seconds:.1f} s"
-        f"{domains}, and {tried.compile_seconds:.1f} s of compilation"
+        f"{domains}, and {tried.compile_seconds:.1f} s of compilation{late}"
     )
 
 
@@ -433,6 +447,10 @@ def _told(
         ]  # fmt: skip
         if rows:
             lines += [columns(heading + rows), ""]
+        lines += [
+            f"no time was left for {t.method} on {t.late} images; --budget gives more"
+            for t in tried if t.late
+        ]  # fmt: skip
         share = f"from {certified / images:.2%} to {1 - attacked / images:.2%}"
         if not counts["open"]:
             share = f"exactly {certified / images:.2%}"

@@ -1,7 +1,6 @@
 """Check the file of `close --out` anew."""
 
 import contextlib
-from typing import Any
 
 import jax
 import numpy as np
@@ -72,8 +71,8 @@ def verify(command: config.Verify) -> Result:
         "wrong_when_clean": unfit,
     }  # fmt: skip
     text = (
-        f"{norm} {eps:g}: {facts['replayed']} of {len(wrong)} broken images are wrong within their "
-        f"radius; {again} of {chosen.size} certificates proven anew, {false} refuted, "
+        f"{norm} {eps:g}: {facts['replayed']} of {len(wrong)} wrong images are wrong and within "
+        f"their radius; {again} of {chosen.size} certificates proven anew, {false} refuted, "
         f"{facts['not_proven_in_time']} not proven in the time"
     )
     if smaller.size:
@@ -145,7 +144,7 @@ def _prove(command: config.Verify, model: MLP, part: Part, exact: Exact) -> tupl
     console = Console(quiet=command.output.quiet)
     with contextlib.closing(work), console.progress("verify", len(part.labels)) as update:
         for one in work:
-            left: Any = (
+            left = (
                 one.open
                 if isinstance(one, Progress)
                 else int(np.sum(sweeping.open_at(bounds, exact.eps)))

@@ -121,6 +121,6 @@ CHART = Chart(
     limits="Sizes are upper bounds on the robust radius. A pair is blank where fewer than ten "
     "images went that way, and its median speaks of those that did: the way to every other class "
     "is longer, and was not measured.",
-    needs="This run was not attacked.",
+    needs="No sweep was run.",
     command="sweep",
 )

@@ -90,6 +90,6 @@ CHART = Chart(
     "found is taken for. At eps 0 this is the ordinary confusion matrix.",
     limits="The class reached is that of the closest wrong image some attack found, not of every "
     "wrong image there is; another attack of equal strength may reach another class.",
-    needs="This run was not attacked.",
+    needs="No sweep was run.",
     command="sweep",
 )

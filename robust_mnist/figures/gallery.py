@@ -107,6 +107,6 @@ CHART = Chart(
     "darker and red brighter, each on its own scale.",
     limits="r is an upper bound on the robust radius: a closer wrong image may exist. Where none "
     "was found, nothing is proved. The extremes of a test set say little about its middle.",
-    needs="This run was not attacked.",
+    needs="No sweep was run.",
     command="sweep",
 )

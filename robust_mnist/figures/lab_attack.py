@@ -80,6 +80,6 @@ CHART = Chart(
     "range from 0 to 1. Every measured result on this page uses the image clipped to that range. "
     "One image says nothing about the others, and a step is not a size: the same step moves "
     "another image by another distance.",
-    needs="This run was not attacked.",
+    needs="No sweep was run.",
     command="sweep",
 )

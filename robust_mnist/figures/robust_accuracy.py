@@ -186,6 +186,6 @@ CHART = Chart(
     "push the thick curve down to the certified one. Attacks ran at the marked eps; between two of "
     "them the curve is what they found on the way, so it leans high there and may show a ledge "
     "after a marker.",
-    needs="This run was not attacked.",
+    needs="No sweep was run.",
     command="sweep",
 )

@@ -203,7 +203,7 @@ class RunFolder:
             rows = _frame(io.StringIO(str(stored["rows"])), path, COLUMNS)
         except (KeyError, ValueError) as error:
             raise _damaged(path, error) from error
-        kinds = {"done": int, "of": int, "flags": list, "run": dict}
+        kinds = {"plan": str, "done": int, "of": int, "flags": list, "run": dict}
         lacking = [name for name, kind in kinds.items() if not isinstance(about.get(name), kind)]
         if lacking:
             raise _damaged(path, f"it says nothing of {', '.join(lacking)}")

@@ -18,7 +18,7 @@ def commands(records: Records, place: str) -> list[tuple[str, str]]:
         records: A run.
         place: The run's folder as the commands should name it.
     """
-    found = [("all training and sweeps, as it was done", str(records.info["command"]))]
+    found = [("all of it, as it was done", str(records.info["command"]))]
     train = ["train", *flags(restore(TrainSettings, records.info["settings"])), "--out", place]
     found.append(("test accuracy, throughput, training curves", _line(train)))
     for norm in swept(records):
@@ -53,10 +53,11 @@ def unfinished(about: Mapping[str, Any] | None, place: str) -> str:
     """
     if not about:
         return ""
-    command = _line(["sweep", "--run", place, *about["flags"]])
+    command, plan = _line(["sweep", "--run", place, *about["flags"]]), about["plan"]
     return (
         f"The sweep is unfinished: {about['done']} of {about['of']} cells are there; "
-        f"{command} goes on with it; to do without it, delete {place}/unfinished and {place}/cells"
+        f"{command} goes on with it; "
+        f"to do without it, delete {place}/unfinished/{plan}.npz and {place}/cells/{plan}"
     )
 
 

@@ -9,6 +9,7 @@ from robust_mnist.sweep._branch import (
     Progress as Progress,
 )
 from robust_mnist.sweep._certify import (
+    Running as Running,
     Spent as Spent,
     Tried as Tried,
     open_at as open_at,

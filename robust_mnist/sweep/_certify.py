@@ -16,14 +16,19 @@ from robust_mnist.records import OpenDomains, Radii
 from robust_mnist.sweep._bounds import Bounds, found_cell, run_cell
 from robust_mnist.sweep._branch import BranchAndBound, Budget, Progress
 from robust_mnist.sweep._driver import concatenate
-from robust_mnist.sweep._proofs import certified_radii, certify_batch
+from robust_mnist.sweep._proofs import certified_radii, certify_batch, chunk_of
 from robust_mnist.sweep._saving import Saving
 from robust_mnist.sweep._sweep import Task, _Network, _write
 
 
-# What the searches take of the budget. Time that the first leaves is the second's. What many steps
+# What the methods before branch and bound take of the budget at most.
+METHODS_SHARE = 0.5
+# What the searches take of the rest. Time that the first leaves is the second's. What many steps
 # with quadratic terms leave open, lines hardly ever decide.
 SHARES = 0.75, 0.25
+# Where a method took fewer seconds it runs on twice as many images the next time. Between two times
+# it tells how far it is, and ends where its time is over.
+BRIEF = 2.0
 # Seconds between two times that branch and bound hands over what it has decided, and has left.
 HAND_OVER = 30.0
 _NO_IMAGES = np.zeros(0, np.int32)
@@ -44,6 +49,20 @@ class Spent(NamedTuple):
     seconds: float | None
 
 
+class Running(NamedTuple):
+    """How far a method has come.
+
+    Attributes:
+        method: Its name.
+        images: Images to run on.
+        done: Those it has run on.
+    """
+
+    method: str
+    images: int
+    done: int
+
+
 class Tried(NamedTuple):
     """What one method settled.
 
@@ -55,6 +74,7 @@ class Tried(NamedTuple):
         compile_seconds: Compilation.
         domains: Parts of balls that were explored, for branch and bound.
         per_image: The same of each image that it ran on.
+        late: Images that it would have run on too, had there been time.
     """
 
     method: str
@@ -64,6 +84,7 @@ class Tried(NamedTuple):
     compile_seconds: float
     domains: int = 0
     per_image: tuple[Spent, ...] = ()
+    late: int = 0
 
     def totals(self) -> dict[str, float]:
         """What can be added up over runs of the method."""
@@ -87,7 +108,7 @@ def settle_at(
     budget: Budget | None = None,
     left: dict[str, OpenDomains] | None = None,
     again: bool = False,
-) -> Generator[Tried | Progress, None, None]:
+) -> Generator[Tried | Running | Progress, None, None]:
     """Run methods at one radius, each on what those before it left open, cheap ones first.
 
     Args:
@@ -97,19 +118,21 @@ def settle_at(
         methods: Names of certifiers and attacks of the norm of `bounds`.
         eps: Radius, above 0.
         key: Randomness of the attacks.
-        budget: Time for all of this, compilation included: no method begins after it, and branch
-            and bound has what the methods leave of it, and so many domains. By default the methods
-            take what they need, and there is no branch and bound. What it leaves open is given
-            bounds on its radius by alpha-CROWN and by FAB, which take some seconds more.
+        budget: Time for all of this, compilation included: the methods have half of it, and branch
+            and bound what they leave, and so many domains. By default the methods take what they
+            need, and there is no branch and bound. What it leaves open is given bounds on its
+            radius by alpha-CROWN and by FAB, which take some seconds more.
         left: What each search has left of open images, by its name, from which it goes on. What it
             leaves now takes the place of that, whatever ends this. Images that it holds go straight
             to branch and bound: the methods of the command that left them have failed there, and
-            would again with the same draws. By default every search begins with whole balls.
+            would again with the same draws, or had no time and are weaker than it. By default every
+            search begins with whole balls.
         again: Run the methods on these images as well.
 
     Yields:
-        What each method did, those that find nothing open left out; and between the steps of branch
-        and bound how it stands, with all that it had decided some seconds before in `bounds`.
+        What each method did, those that find nothing open left out, and those that had no time for
+            it told; in between how far it has come, and how branch and bound stands, with all that
+            this had decided some seconds before in `bounds`.
 
     Raises:
         Contradiction: A certificate and an attack exclude each other.
@@ -117,8 +140,8 @@ def settle_at(
 
     def decide(method: str, places: np.ndarray) -> None:
         if method in CERTIFIERS:
-            some = part.take(places)
-            holds = certify_batch(CERTIFIERS[method], model, some.images, some.labels, eps=eps)
+            some, certifier = part.take(places), CERTIFIERS[method]
+            holds = certify_batch(certifier, model, some.images, some.labels, eps=eps)
             _certify(bounds, method, places[holds], eps)
         else:
             cell = run_cell(model, part, bounds, method, eps, key, at=places)
@@ -128,7 +151,8 @@ def settle_at(
     limit = np.inf if budget is None else budget.seconds
     try:
         without = _images({} if again else left or {})
-        yield from _in_turn(methods, bounds, eps, decide, until=start + limit, without=without)
+        until = start + METHODS_SHARE * limit
+        yield from _in_turn(methods, bounds, eps, decide, until=until, without=without)
         if budget is not None and open_at(bounds, eps).any():
             rest = Budget(start + limit - time.monotonic(), budget.domains)
             yield from _branch(model, part, bounds, eps, rest, left)
@@ -158,16 +182,32 @@ def _in_turn(
     *,
     until: float = np.inf,
     without: Int32[np.ndarray, " images"] = _NO_IMAGES,
-) -> Generator[Tried, None, None]:
+) -> Generator[Tried | Running, None, None]:
     """Run each method on the images that those before it left open, and say what it settled."""
     for method in methods:
         places = np.setdiff1d(np.flatnonzero(open_at(bounds, eps)), without)
-        if not places.size or time.monotonic() >= until:
+        count, done = int(places.size), 0
+        if not count:
             return
+        size = unit = _program(method)
         with stopwatch() as elapsed:
-            run(method, places)
+            while done < count and (begun := time.monotonic()) < until:
+                at = places[done : done + size]
+                # The last image fills up the last program, which is compiled for one size alone.
+                run(method, np.pad(at, (0, -at.size % unit), mode="edge") if count > unit else at)
+                done += at.size
+                if time.monotonic() - begun < BRIEF:
+                    size *= 2
+                if done < count:
+                    yield Running(method, count, done)
         settled = int(np.sum(~open_at(bounds, eps)[places]))
-        yield Tried(method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds)
+        took = elapsed.seconds, elapsed.compile_seconds
+        yield Tried(method, done, settled, *took, late=count - done)
+
+
+def _program(method: str) -> int:
+    """Images of one compiled call."""
+    return chunk_of(CERTIFIERS[method]) if method in CERTIFIERS else 1000
 
 
 def _branch(
@@ -179,8 +219,11 @@ def _branch(
     for search, share in zip(SEARCHES[bounds.radii.norm], SHARES, strict=True):
         places = np.flatnonzero(open_at(bounds, eps))
         seconds = budget.seconds - (time.monotonic() - start)
-        if not places.size or seconds <= 0:
+        if not places.size:
             return
+        if seconds <= 0:
+            yield Tried(f"{search.name}-{bounds.radii.norm}", 0, 0, 0.0, 0.0, late=places.size)
+            continue
         own = Budget(seconds * share / rest, budget.domains * share)
         yield from _explore(search, model, part, bounds, places, eps, start, left, own)
         rest -= share
@@ -231,7 +274,7 @@ def _explore(
 
 def _enclose(
     model: MLP, part: Part, bounds: Bounds, eps: float, key: PRNGKeyArray
-) -> Generator[Tried, None, None]:
+) -> Generator[Tried | Running, None, None]:
     """Bounds on the radii of what is open after all, which tell how far from decided it is."""
 
     def enclose(method: str, places: np.ndarray) -> None:
@@ -249,6 +292,13 @@ def _enclose(
     norm = bounds.radii.norm
     methods = f"alpha-crown20-{norm}", f"fab100-targeted-{norm}"
     yield from _in_turn(methods, bounds, eps, enclose)
+
+
+def _attacked(told: Tried | Running | Progress) -> bool:
+    """Whether something has looked for wrong images to its end, or goes on to do so."""
+    if isinstance(told, Tried):
+        return told.images > 0 and not told.late and told.method not in CERTIFIERS
+    return isinstance(told, Progress)
 
 
 def _hand_over(bounds: Bounds, method: str, places: np.ndarray, work: BranchAndBound) -> None:
@@ -287,7 +337,7 @@ def settle_run(
     left: Mapping[int, dict[str, OpenDomains]] | None = None,
     again: bool = False,
     keep: Callable[[], None] = lambda: None,
-) -> Generator[tuple[int, Tried | Progress | Bounds], None, None]:
+) -> Generator[tuple[int, Tried | Running | Progress | Bounds], None, None]:
     """The same for every network of a run; what was found is added to the run's files.
 
     That is done whenever a method has ended or branch and bound has handed over, a tenth of the
@@ -337,10 +387,10 @@ def settle_run(
             with contextlib.closing(work):
                 for told in work:
                     network.settled.add((norm, eps))
-                    if isinstance(told, Tried):
+                    if isinstance(told, Tried) and told.images:
                         network.account(norm, told.method, told.totals())
                     # A certifier alone has not looked for what is wrong.
-                    if isinstance(told, Progress) or told.method not in CERTIFIERS:
+                    if _attacked(told):
                         network.searched.add((norm, eps))
                     save()
                     yield network.seed, told

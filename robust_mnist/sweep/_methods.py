@@ -18,6 +18,9 @@ from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._driver import Search
 
 
+LISTING = "robust-mnist methods"  # lists all of them
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What a sweep does.
@@ -48,7 +51,7 @@ def norm_of(method: str) -> str | None:
     if method in CERTIFIERS:
         return CERTIFIERS[method].ball.name
     if method not in ATTACKS:
-        raise unknown("method", method, [*ATTACKS, *CERTIFIERS], listing="robust-mnist methods")
+        raise unknown("method", method, [*ATTACKS, *CERTIFIERS], listing=LISTING)
     attack = ATTACKS[method]
     return attack.ball.name if isinstance(attack, Search) else None
 

@@ -22,9 +22,9 @@ SHARES = (1.0, 0.999, 0.9, 0.5)
 Ends = tuple[Array, Array, Array, Array]
 
 
-def _chunk() -> int:
-    # Bounds of a batch this large stay in the cache of a CPU; an accelerator wants more at once.
-    return 100 if jax.default_backend() == "cpu" else 1000
+def chunk_of(certifier: AbstractCertifier) -> int:
+    """Images per compiled call that suit the device; an accelerator wants more at once."""
+    return certifier.batch if jax.default_backend() == "cpu" else 1000
 
 
 @eqx.filter_jit
@@ -62,7 +62,8 @@ def certify_batch(
         wide = widened(model)
         (bounds,) = in_chunks(
             lambda x, y, e: (_bound(certifier, wide, x, y, e),),
-            chunk or _chunk(), to_float(images).astype(np.float64), labels.astype(np.int32), radius,
+            chunk or chunk_of(certifier),
+            to_float(images).astype(np.float64), labels.astype(np.int32), radius,
         )  # fmt: skip
     if bounds.dtype != np.float64:
         raise TypeError(f"certificates must be computed in float64, got {bounds.dtype}")
@@ -115,7 +116,7 @@ def certified_radii(
     most = np.full(len(labels), single, np.float32)
     (found,) = in_chunks(
         lambda x, y, e: (_climb(certifier, model, x, y, e, halvings),),
-        chunk or _chunk(), images, y, most,
+        chunk or chunk_of(certifier), images, y, most,
     )  # fmt: skip
     wanted = np.minimum(found.astype(np.float64), largest)
     proven = np.full(len(labels), -np.inf)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from robust_mnist.attacks import AbstractAttack
+from robust_mnist.attacks import ATTACKS, AbstractAttack
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.config import PRESETS, SweepSettings, check_range
 from robust_mnist.data import Part
@@ -15,7 +15,7 @@ from robust_mnist.errors import InputError, unknown
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
 from robust_mnist.sweep._bounds import Bounds, run_cell, runs_once
-from robust_mnist.sweep._methods import check_method, plan
+from robust_mnist.sweep._methods import LISTING, check_method, plan
 from robust_mnist.sweep._model import check_model
 from robust_mnist.sweep._schedule import run_stage
 from robust_mnist.threat import BALLS
@@ -46,13 +46,15 @@ def radii(
         key: Randomness of the attacks.
 
     Raises:
-        InputError: A method, a radius or the key is none, a method acts in another norm, or the
-            model does not give finite logits.
+        InputError: There is no image, a method, a radius or the key is none, a method acts in
+            another norm, or the model does not give finite logits.
         Contradiction: A certificate and an attack exclude each other.
     """
     sizes = [float(size) for size in np.atleast_1d(np.asarray(eps, dtype=np.float64))]
     if norm not in BALLS:
         raise unknown("norm", norm, BALLS)
+    if not len(part.labels):
+        raise InputError("part must hold at least one image, got none; take some of a data set")
     for size in sizes:
         if not (np.isfinite(size) and size >= 0):
             raise InputError(f"eps must be finite and at least 0, got {size:g}")
@@ -68,6 +70,10 @@ def radii(
     if not names:
         presets = ", ".join(PRESETS)
         raise InputError(f"methods must name an attack, a certifier or one of {presets}, got none")
+    if isinstance(methods, str) and methods not in {*ATTACKS, *CERTIFIERS}:
+        raise unknown(
+            "method or preset", methods, [*PRESETS, *ATTACKS, *CERTIFIERS], listing=LISTING
+        )
     for method in names:
         check_method(method, norm, getattr(model, "activation", ""), own.get(method))
     if not sizes:
