@@ -269,6 +269,60 @@ def test_an_image_is_kept_whole_or_not_at_all(problem, monkeypatch):
     assert same(work.left(), full.where(~np.isin(full.image, ends)))
 
 
+def test_an_image_with_too_many_domains_keeps_those_it_had_before(problem, monkeypatch):
+    model, part, eps = problem
+    whole = explore(model, part, eps)
+    monkeypatch.setattr(_certify, "SEARCHES", {"linf": (LINES,)})
+    monkeypatch.setattr(_certify, "SHARES", (1.0,))
+    monkeypatch.setattr(_certify, "HAND_OVER", 0.0)
+    monkeypatch.setattr(_certify, "BranchAndBound", Small)
+    monkeypatch.setattr(_resume, "MOST_DOMAINS", 20)
+    more, real = [], _certify.completed
+
+    def completed(now, *args):
+        found = real(now, *args)
+        more.append(found.image.size - now.image.size)
+        return found
+
+    monkeypatch.setattr(_certify, "completed", completed)
+    bounds, left = Bounds.clean(model, part, "linf"), {}
+
+    def settle(seconds):
+        return _certify.settle_at(
+            model, part, bounds, (), eps, jax.random.key(0), budget=Budget(seconds), left=left
+        )
+
+    for progress in settle(120.0):
+        assert left[NAME].image.size <= 20
+        if progress.open <= 4 and more[-1] > 0:
+            break
+    assert more[-1] > 0
+    list(settle(120.0))
+    assert np.array_equal(bounds.radii.lower >= eps, whole.certified)
+    assert set(np.flatnonzero(bounds.radii.upper <= eps).tolist()) == whole.found.keys()
+    assert left[NAME].image.size == 0
+
+
+def test_what_was_kept_before_is_cut_to_the_same_size():
+    of = lambda *image: OpenDomains(**{
+        name: np.zeros(len(image), array.dtype)
+        for name, array in vars(OpenDomains.none()).items() if name not in {"image", "cuts"}
+    }, image=np.int32(image), cuts=np.ones(len(image), np.int32))  # fmt: skip
+    now, before = of(0, 0, 4), of(0, 1, 1, 2, 3, 3, 3)
+    is_open = np.array([True, True, False, True, True])
+
+    def kept():
+        return _resume.completed(now, before, is_open).image.tolist()
+
+    assert kept() == [0, 0, 4, 1, 1, 3, 3, 3]
+    for name in ("MOST_DOMAINS", "MOST_CUTS"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_resume, name, 5)
+            assert kept() == [0, 0, 4, 1, 1]
+            patch.setattr(_resume, name, 4)
+            assert kept() == [0, 0, 4]
+
+
 @pytest.mark.usefixtures("blind")
 @pytest.mark.parametrize("name", ["other", "side", "point"])
 def test_an_image_with_a_domain_that_cannot_be_begins_anew(name, problem):

@@ -72,6 +72,11 @@ class OpenDomains:
         """The inverse of `among`."""
         return dataclasses.replace(self, image=places[self.image].astype(np.int32))
 
+    def beside(self, other: "OpenDomains") -> "OpenDomains":
+        """These and those of others; no image is in both."""
+        both = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in _DTYPES}
+        return OpenDomains(**both)
+
 
 def write_open_domains(path: Path, about: bytes, left: Mapping[str, OpenDomains]) -> None:
     """Write the file, whole or not at all; where nothing is left, there is none.

@@ -17,6 +17,7 @@ from robust_mnist.sweep._bounds import Bounds, found_cell, run_cell
 from robust_mnist.sweep._branch import BranchAndBound, Budget, Progress
 from robust_mnist.sweep._driver import concatenate
 from robust_mnist.sweep._proofs import certified_radii, certify_batch, chunk_of
+from robust_mnist.sweep._resume import completed
 from robust_mnist.sweep._saving import Saving
 from robust_mnist.sweep._sweep import Task, _Network, _write
 
@@ -315,7 +316,8 @@ def _leave(
     now = None if left is None else work.left()
     # Within a step that was cut short, what was left some seconds ago stands: it holds all of it.
     if left is not None and now is not None:
-        left[search] = now.of(places)
+        before = left.get(search, OpenDomains.none()).among(places)
+        left[search] = completed(now, before, work.open).of(places)
 
 
 def _certify(

@@ -64,6 +64,27 @@ def kept(
     return found.where(_within(of_image, images, MOST_CUTS)[some.image])
 
 
+def completed(
+    now: OpenDomains, before: OpenDomains, images: Bool[np.ndarray, " images"]
+) -> OpenDomains:
+    """What is left now, and of open images that it lacks what was left some time ago.
+
+    An image has too many domains to keep as soon as it is a hard one. Those that were kept before
+    still hold all that is not proven of it, and most of the work.
+
+    Args:
+        now: As `kept` gave it.
+        before: The same at an earlier time.
+        images: Those that are open.
+    """
+    lacks = images.copy()
+    lacks[now.image] = False
+    sizes = lambda of: (np.bincount(of.image, w, images.size) for w in (None, of.cuts))
+    for most, new, old in zip((MOST_DOMAINS, MOST_CUTS), sizes(now), sizes(before), strict=True):
+        lacks &= _within(old, lacks, most - int(new.sum()))
+    return now.beside(before.where(lacks[before.image]))
+
+
 def _within(
     size: np.ndarray, images: Bool[np.ndarray, " images"], most: int
 ) -> Bool[np.ndarray, " images"]:
