@@ -520,7 +520,7 @@ class Close(Certify):
 
     budget: str = "10min"
     """Time until the search ends, compilation included, such as 90s, 10min or 2h; for each network.
-    How near to decided the rest is takes some seconds more."""
+    How near to decided the rest is takes a tenth of it more, or some seconds."""
     domains: int = 0
     """Parts of a ball to explore for each image at most; 0 for as many as it takes."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None

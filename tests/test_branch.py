@@ -510,14 +510,16 @@ def test_the_budget_counts_from_the_first_method_on(getkey, monkeypatch):
         settled = _certify.settle_at(
             model, part, bounds, methods, 0.1, jax.random.key(0), budget=budget
         )
-        return [one.method for one in settled if not one.late]
+        return [(one.method, one.images, one.late) for one in settled]
 
-    searches = [f"{search.name}-linf" for search in SEARCHES["linf"]]
-    assert settle(100) == ["ibp-linf", "crown-linf", *searches]
+    # Branch and bound begins, and does nothing.
+    searches = [(f"{search.name}-linf", 0, 2) for search in SEARCHES["linf"]]
+    assert settle(100) == [("ibp-linf", 2, 0), ("crown-linf", 2, 0), *searches]
     # Three quarters of what two methods left, but for the beginning; then all, but for the same.
     assert [budget.seconds for budget in given] == [0.75 * 80 - 4, 80 - 4 - 4]
     assert [budget.domains for budget in given] == [30, 10]
-    assert settle(5) == ["ibp-linf"]
+    assert settle(5) == [("ibp-linf", 2, 0), ("crown-linf", 0, 2), *searches]
+    assert len(given) == 2
 
 
 @pytest.mark.parametrize("method", ["crown-linf", "pgd40-linf", "fmn100-linf"])

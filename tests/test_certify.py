@@ -23,6 +23,7 @@ from robust_mnist.sweep import (
     certified_radii,
     certify_batch,
     judge_batch,
+    largest_certified,
     radii,
 )
 from robust_mnist.threat import BALLS, Linf
@@ -358,6 +359,22 @@ def test_certified_radii_are_where_the_bound_ends(name, getkey):
     assert np.array_equal(small[3:], np.full(21, 1e-4))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8])
+def test_of_given_radii_the_largest_that_is_proven_is_found(count, getkey):
+    model, images = network(getkey(), gain=1.5), grey_images(getkey(), 24)
+    labels = predicted(model, images)
+    labels[:3] = (labels[:3] + 1) % 10  # mistakes
+    certifier, ends = CERTIFIERS["crown-linf"], {"largest": 2.0, "gap": 0.001, "chunk": 10}
+    own = np.sort(certified_radii(certifier, model, images, labels, **ends)[3:])
+    # From what all can prove to what none can.
+    radii = np.linspace(0.9 * own[0], 1.1 * own[-1], count)
+    found = largest_certified(certifier, model, images, labels, radii=[*radii], chunk=10)
+    every = [certify_batch(certifier, model, images, labels, eps=eps, chunk=10) for eps in radii]
+    assert np.array_equal(found, np.max(np.where(every, radii[:, None], -np.inf), axis=0))
+    assert np.all(found[:3] == -np.inf)
+    assert np.all(found[3:] > 0)
+
+
 def test_what_float32_promises_is_not_believed_before_float64_confirms_it(getkey):
     """A certifier that is generous in float32 alone gains nothing."""
 
@@ -375,6 +392,12 @@ def test_what_float32_promises_is_not_believed_before_float64_confirms_it(getkey
     honest = certified_radii(IBP(), model, images, labels, **search)
     careless = certified_radii(Careless(), model, images, labels, **search)
     assert np.all(careless <= honest + 1e-3)
+    given = {"radii": [0.001, 0.002, 10.0], "chunk": 16}
+    honest = largest_certified(IBP(), model, images, labels, **given)
+    careless = largest_certified(Careless(), model, images, labels, **given)
+    # What float64 denies is asked once more at the radius below.
+    assert np.array_equal(careless, np.where(honest >= 0.002, 0.002, -np.inf))
+    assert np.any(careless == 0.002)
 
 
 def test_certificates_are_computed_in_float64_and_shrink_with_eps(getkey):

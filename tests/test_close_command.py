@@ -436,6 +436,35 @@ def test_a_run_that_was_only_trained_and_settled_shows_what_is_known(command, ru
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_what_had_no_time_is_told_and_counts_for_nothing(run, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "mine")
+    folder = RunFolder(tmp_path / "mine")
+    before = folder.info()["cells"]  # attacked up to 0.05
+    words = ["close", "--run", "mine", "--eps", "0.055", "--budget", "0.0001s"]
+    code, out, err = run(*words)
+    assert code == 0
+    late = ["lipschitz-global-linf", "quadratic-branch-and-bound-linf", "branch-and-bound-linf"]
+    for method in late:
+        assert re.search(f"^{method}: no time was left for its [0-9]+ images$", err, re.MULTILINE)
+        told = f"no time was left for {method} on [0-9]+ images; --budget gives more"
+        assert re.search(told, out)
+    rows = folder.rows()
+    at = rows[(rows.eps == 0.055) & (rows.norm == "linf")]
+    assert "certified" in set(at.kind)
+    # FAB looked at all that is open after all; where it does not, nothing says that any attack did.
+    assert "worst" in set(at.kind)
+    ran = {"linf/alpha-crown20-linf, on open images", "linf/fab100-targeted-linf, on open images"}
+    assert folder.info()["cells"].keys() - before.keys() == ran
+    words = ["close", "--run", "mine", "--eps", "0.06", "--methods", "ibp-linf,pgd40-linf"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_certify, "REST_SECONDS", 0.0)
+        assert run(*words, "--budget", "0.0001s", "--quiet")[0] == 0
+    rows = folder.rows()
+    assert set(rows[(rows.eps == 0.06) & (rows.norm == "linf")].kind) == {"certified"}
+    assert folder.info()["cells"].keys() - before.keys() == ran
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_what_each_image_took_is_kept_and_shown(run, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "mine")
     words = ["--eps", "0.02", "--methods", "ibp-linf", "--domains", "40", "--quiet", "--json"]

@@ -29,8 +29,8 @@ class AbstractCertifier(eqx.Module):
 
     @property
     def batch(self) -> int:
-        """Images per compiled call that suit a CPU: bounds of so many stay in its cache."""
-        return 100
+        """Images per compiled call that suit a CPU: what is known of so many stays in its cache."""
+        return 25
 
     @abc.abstractmethod
     def __call__(

@@ -34,6 +34,10 @@ class IBP(AbstractCertifier):
         # Monotone ones: an interval's ends map to the image's ends.
         return frozenset({"tanh", "relu", "sigmoid", "elu", "softplus", "leaky-relu"})
 
+    @property
+    def batch(self) -> int:
+        return 200  # intervals are small, and what is small is better done all at once
+
     def __call__(
         self, model: MLP, x: Float[Array, " pixels"], y: Int[Array, ""], *, eps: Float[Array, ""]
     ) -> Float[Array, ""]:

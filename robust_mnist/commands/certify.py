@@ -35,6 +35,8 @@ from robust_mnist.sweep import Bounds, Budget, Plan, Progress, Running, Saving, 
 
 # Open images that are named one by one.
 _LISTED = 10
+# Fields of a command that a run tells by itself, or that change nothing that is found.
+_OF_RUN = ("run", "data", "activation", "attack_seed", "output")
 
 
 def certify(command: config.Certify) -> Result:
@@ -235,15 +237,8 @@ def _of_run(command: config.Certify, budget: Budget | None) -> Result:
         seed: check_network(network, str(folder.model(seed)), test)
         for seed, network in job.train().items()
     }
-    its_own = {
-        "run",
-        "output",
-        "data",
-        "activation",
-        "attack_seed",
-    }  # of the run, or of the terminal
     name = type(command).__name__.lower()
-    job.remember([name, "--run", command.run, *flags(command, its_own)])
+    job.remember([name, "--run", command.run, *flags(command, _OF_RUN)])
     task = sweeping.Task(folder, test, Plan({command.norm: ()}, (), {}), draws, job.about)
     found: dict[int, tuple[list[Tried], Bounds]] = {}
     tried: list[Tried] = []

@@ -177,10 +177,10 @@ class Job:
         self.remember([*verb, *flags(self.settings), "--out", str(self.folder.path)])
 
     def remember(self, words: list[str]) -> None:
-        """Note the command that made, or added to, this run."""
+        """Note the command that made, or added to, this run, but once if it is repeated at once."""
         command = shlex.join(["robust-mnist", *words])
         before = self.folder.info().get("command", "") if self.folder.exists else ""
-        if _without_folder(command) not in map(_without_folder, before.split(" && ")):
+        if _without_folder(command) != _without_folder(before.split(" && ")[-1]):
             self.folder.update({"command": f"{before} && {command}" if before else command})
 
     # --- training -----------------------------------------------------------------------------

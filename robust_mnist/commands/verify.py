@@ -139,7 +139,7 @@ def _prove(command: config.Verify, model: MLP, part: Part, exact: Exact) -> tupl
     ]  # fmt: skip
     work = sweeping.settle_at(
         model, part, bounds, methods, exact.eps, jax.random.key(0),
-        budget=Budget(config.seconds(command.budget)),
+        budget=Budget(config.seconds(command.budget)), enclose=False,
     )  # fmt: skip
     console = Console(quiet=command.output.quiet)
     with contextlib.closing(work), console.progress("verify", len(part.labels)) as update:

@@ -46,6 +46,7 @@ from robust_mnist.sweep._probes import probe_panels as probe_panels
 from robust_mnist.sweep._proofs import (
     certified_radii as certified_radii,
     certify_batch as certify_batch,
+    largest_certified as largest_certified,
 )
 from robust_mnist.sweep._radii import radii as radii
 from robust_mnist.sweep._resume import about as about

@@ -172,7 +172,10 @@ class BranchAndBound:
         self._begin()
 
     def _begin(self) -> None:
-        """What was kept, and for every other image and class one domain: the whole ball."""
+        """What was kept, and for every other image and class one domain: the whole ball.
+
+        They come to the pool a batch at a time, as finding where each starts is much of its work.
+        """
         neurons = self.balls.low.shape[1]
         self.frontier = Frontier(neurons, self.search.choices(self.model), self.batch)
         classes = self.model.layers[-1].bias.size
@@ -180,19 +183,29 @@ class BranchAndBound:
             grid.reshape(-1).astype(np.int32)
             for grid in np.meshgrid(np.arange(len(self.labels)), np.arange(classes), indexing="ij")
         )
-        left = self._begun
-        mine = np.flatnonzero((other != self.labels[image]) & ~np.isin(image, left.image))
-        turn = np.arange(left.image.size) // self.batch
-        for now in np.unique(turn):
-            some = left.where(turn == now)
-            low, high = (jnp.asarray(padded(array, self.batch)) for array in rows(some, neurons))
-            self._add(Domains(some.image, some.other, some.bound), low, high)
-        for start in range(0, mine.size, self.batch):
-            at = mine[start : start + self.batch]
-            self._add(Domains(image[at], other[at], np.zeros(at.size, np.float32)))
-        held = self.frontier.all().image
-        self.waiting = np.bincount(held, minlength=len(self.labels))
+        self._resumed = self._begun
+        mine = (other != self.labels[image]) & ~np.isin(image, self._resumed.image)
+        self._whole = Domains(image, other, np.zeros(image.size, np.float32)).take(mine)
+        known = np.concatenate([self._resumed.image, self._whole.image])
+        self.waiting = np.bincount(known, minlength=len(self.labels))
         self._torn = False
+
+    def _add_more(self) -> bool:
+        """Add a batch of the domains to begin with, and say whether any was left."""
+        is_open = self.open & ~self.tied
+        self._resumed = self._resumed.where(is_open[self._resumed.image])
+        self._whole = self._whole.take(is_open[self._whole.image])
+        if count := self._resumed.image.size:
+            now = np.arange(count) < self.batch
+            left, self._resumed = self._resumed.where(now), self._resumed.where(~now)
+            cuts = rows(left, self.balls.low.shape[1])
+            low, high = (jnp.asarray(padded(array, self.batch)) for array in cuts)
+            self._add(Domains(left.image, left.other, left.bound), low, high)
+        elif count := self._whole.image.size:
+            now = np.arange(count) < self.batch
+            whole, self._whole = self._whole.take(now), self._whole.take(~now)
+            self._add(whole)
+        return count > 0
 
     def _add(self, domains: Domains, low: Array | None = None, high: Array | None = None) -> None:
         """Add a batch at most, whose search starts as that of a whole ball does."""
@@ -209,9 +222,11 @@ class BranchAndBound:
         if self._torn:
             return None
         held = np.bincount(self.frontier.all().image, minlength=len(self.labels))
-        # Of ties nothing is in the pool any more, nor of what has just been decided.
-        whole = self.open & ~self.tied & (held == self.waiting)
-        return kept(self.frontier, whole, self.spent + self._before)
+        # Of ties nothing is in the pool any more, nor of what has just been decided; what was not
+        # begun has nothing to go on from.
+        spent = self.spent + self._before
+        whole = self.open & ~self.tied & (held == self.waiting) & (spent > 0)
+        return kept(self.frontier, whole, spent)
 
     @property
     def open(self) -> Bool[np.ndarray, " images"]:
@@ -234,18 +249,22 @@ class BranchAndBound:
             # Domains that were taken out may be lost, and entries not agree with their rows.
             self._torn = True
             self.frontier.drop(~self.open | self.tied)
+            if time.perf_counter() - start >= budget.seconds:
+                self._torn = False
+                return
+            more = self._add_more()
             # The others stay in the pool for a run that may spend more.
             limited = np.isfinite(budget.domains)
             within = self.frontier.of(self.spent < budget.domains) if limited else None
-            taken = time.perf_counter() - start
-            if not len(self.frontier if within is None else within) or taken >= budget.seconds:
-                self._torn = False
-                return
-            self._step(*self.frontier.pop(self.spent + self._before, within))
+            some = len(self.frontier if within is None else within) > 0
+            if some:
+                self._step(*self.frontier.pop(self.spent + self._before, within))
             self._torn = False
+            if not (some or more):
+                return
             yield Progress(
-                len(self.labels), self.explored, len(self.frontier), int(np.sum(self.open)),
-                time.perf_counter() - start,
+                len(self.labels), self.explored, int(np.sum(self.waiting[self.open & ~self.tied])),
+                int(np.sum(self.open)), time.perf_counter() - start,
             )  # fmt: skip
 
     def _step(self, domains: Domains, cuts: Cuts) -> None:

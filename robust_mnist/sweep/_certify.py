@@ -22,7 +22,7 @@ from robust_mnist.sweep._saving import Saving
 from robust_mnist.sweep._sweep import Task, _Network, _write
 
 
-# What the methods before branch and bound take of the budget at most.
+# How much of the budget is over when the methods before branch and bound have to end.
 METHODS_SHARE = 0.5
 # What the searches take of the rest. Time that the first leaves is the second's. What many steps
 # with quadratic terms leave open, lines hardly ever decide.
@@ -30,6 +30,8 @@ SHARES = 0.75, 0.25
 # Where a method took fewer seconds it runs on twice as many images the next time. Between two times
 # it tells how far it is, and ends where its time is over.
 BRIEF = 2.0
+# When bounds on what is left open have to end: after some seconds, or a share of the budget.
+REST_SECONDS, REST_SHARE = 10.0, 0.1
 # Seconds between two times that branch and bound hands over what it has decided, and has left.
 HAND_OVER = 30.0
 _NO_IMAGES = np.zeros(0, np.int32)
@@ -109,6 +111,7 @@ def settle_at(
     budget: Budget | None = None,
     left: dict[str, OpenDomains] | None = None,
     again: bool = False,
+    enclose: bool = True,
 ) -> Generator[Tried | Running | Progress, None, None]:
     """Run methods at one radius, each on what those before it left open, cheap ones first.
 
@@ -119,21 +122,22 @@ def settle_at(
         methods: Names of certifiers and attacks of the norm of `bounds`.
         eps: Radius, above 0.
         key: Randomness of the attacks.
-        budget: Time for all of this, compilation included: the methods have half of it, and branch
-            and bound what they leave, and so many domains. By default the methods take what they
-            need, and there is no branch and bound. What it leaves open is given bounds on its
-            radius by alpha-CROWN and by FAB, which take some seconds more.
+        budget: Time for all of this, compilation included, and domains for each image. After half
+            of the time methods end as soon as they can, and branch and bound has what they leave.
+            By default the methods take what they need, and there is no branch and bound.
         left: What each search has left of open images, by its name, from which it goes on. What it
             leaves now takes the place of that, whatever ends this. Images that it holds go straight
             to branch and bound: the methods of the command that left them have failed there, and
-            would again with the same draws, or had no time and are weaker than it. By default every
-            search begins with whole balls.
+            would again with the same draws, or had no time for an image that branch and bound has
+            begun with. By default every search begins with whole balls.
         again: Run the methods on these images as well.
+        enclose: Give what branch and bound leaves open bounds on its radius, by alpha-CROWN and
+            FAB, which take a tenth of the budget more, or some seconds.
 
     Yields:
-        What each method did, those that find nothing open left out, and those that had no time for
-            it told; in between how far it has come, and how branch and bound stands, with all that
-            this had decided some seconds before in `bounds`.
+        How far each method has come, and at its end what it did and for how many images it had no
+        time; methods that find nothing open are left out. Of branch and bound how it stands, with
+        all that it had decided some seconds before in `bounds`.
 
     Raises:
         Contradiction: A certificate and an attack exclude each other.
@@ -157,7 +161,9 @@ def settle_at(
         if budget is not None and open_at(bounds, eps).any():
             rest = Budget(start + limit - time.monotonic(), budget.domains)
             yield from _branch(model, part, bounds, eps, rest, left)
-            yield from _enclose(model, part, bounds, eps, key)
+            if enclose:
+                more = max(REST_SECONDS, REST_SHARE * limit)
+                yield from _enclose(model, part, bounds, eps, key, more)
     finally:
         if left is not None:
             _forget(left, bounds, eps)
@@ -184,26 +190,30 @@ def _in_turn(
     until: float = np.inf,
     without: Int32[np.ndarray, " images"] = _NO_IMAGES,
 ) -> Generator[Tried | Running, None, None]:
-    """Run each method on the images that those before it left open, and say what it settled."""
+    """Run each method on the images that those before it left open, slice by slice.
+
+    No slice begins after `until`; images that this keeps from a method are told as late.
+    """
     for method in methods:
         places = np.setdiff1d(np.flatnonzero(open_at(bounds, eps)), without)
-        count, done = int(places.size), 0
+        count, done, seconds, compiling = int(places.size), 0, 0.0, 0.0
         if not count:
             return
         size = unit = _program(method)
-        with stopwatch() as elapsed:
-            while done < count and (begun := time.monotonic()) < until:
-                at = places[done : done + size]
+        while done < count and (begun := time.monotonic()) < until:
+            at = places[done : done + size]
+            with stopwatch() as elapsed:
                 # The last image fills up the last program, which is compiled for one size alone.
                 run(method, np.pad(at, (0, -at.size % unit), mode="edge") if count > unit else at)
-                done += at.size
-                if time.monotonic() - begun < BRIEF:
-                    size *= 2
-                if done < count:
-                    yield Running(method, count, done)
+            done += at.size
+            # Without what is done with it in between, such as writing files.
+            seconds, compiling = seconds + elapsed.seconds, compiling + elapsed.compile_seconds
+            if time.monotonic() - begun < BRIEF:
+                size *= 2
+            if done < count:
+                yield Running(method, count, done)
         settled = int(np.sum(~open_at(bounds, eps)[places]))
-        took = elapsed.seconds, elapsed.compile_seconds
-        yield Tried(method, done, settled, *took, late=count - done)
+        yield Tried(method, done, settled, seconds, compiling, late=count - done)
 
 
 def _program(method: str) -> int:
@@ -261,20 +271,21 @@ def _explore(
             if work is not None:
                 _hand_over(bounds, method, places, work)
                 _leave(left, search.name, places, work)
-    settled = places.size - int(np.sum(open_at(bounds, eps)))
+    settled, begun = places.size - int(np.sum(open_at(bounds, eps))), int(np.sum(work.spent > 0))
     yield Tried(
-        method, int(places.size), settled, elapsed.seconds, elapsed.compile_seconds, work.explored,
+        method, begun, settled, elapsed.seconds, elapsed.compile_seconds, work.explored,
         tuple(
             Spent(image, domains, None if np.isnan(seconds) else seconds)
             for image, domains, seconds in zip(
                 places.tolist(), work.spent.tolist(), decided.tolist(), strict=True
             )
         ),
+        late=places.size - begun,
     )  # fmt: skip
 
 
 def _enclose(
-    model: MLP, part: Part, bounds: Bounds, eps: float, key: PRNGKeyArray
+    model: MLP, part: Part, bounds: Bounds, eps: float, key: PRNGKeyArray, seconds: float
 ) -> Generator[Tried | Running, None, None]:
     """Bounds on the radii of what is open after all, which tell how far from decided it is."""
 
@@ -291,15 +302,14 @@ def _enclose(
             bounds.merge(method, cell, credit=False)
 
     norm = bounds.radii.norm
-    methods = f"alpha-crown20-{norm}", f"fab100-targeted-{norm}"
-    yield from _in_turn(methods, bounds, eps, enclose)
+    start = time.monotonic()
+    for share, method in ((0.5, f"alpha-crown20-{norm}"), (1.0, f"fab100-targeted-{norm}")):
+        yield from _in_turn([method], bounds, eps, enclose, until=start + share * seconds)
 
 
 def _attacked(told: Tried | Running | Progress) -> bool:
-    """Whether something has looked for wrong images to its end, or goes on to do so."""
-    if isinstance(told, Tried):
-        return told.images > 0 and not told.late and told.method not in CERTIFIERS
-    return isinstance(told, Progress)
+    """Whether wrong images have been looked for in all that was open; certifiers look for none."""
+    return isinstance(told, Tried) and not told.late and told.method not in CERTIFIERS
 
 
 def _hand_over(bounds: Bounds, method: str, places: np.ndarray, work: BranchAndBound) -> None:
@@ -342,10 +352,10 @@ def settle_run(
 ) -> Generator[tuple[int, Tried | Running | Progress | Bounds], None, None]:
     """The same for every network of a run; what was found is added to the run's files.
 
-    That is done whenever a method has ended or branch and bound has handed over, a tenth of the
-    time at most, and once more at the end, also when this is cut short, by an exception or because
-    nobody asks for more. What each method took is added up there over all calls, but for a method
-    that was cut short itself.
+    That is done whenever a method has come further or branch and bound has handed over, a tenth of
+    the time at most, and once more at the end, also when this is cut short, by an exception or
+    because nobody asks for more. What each method took is added up there over all calls, but for a
+    method that was cut short itself.
 
     Args:
         task: The run, with a plan that names `norm`.
@@ -391,7 +401,6 @@ def settle_run(
                     network.settled.add((norm, eps))
                     if isinstance(told, Tried) and told.images:
                         network.account(norm, told.method, told.totals())
-                    # A certifier alone has not looked for what is wrong.
                     if _attacked(told):
                         network.searched.add((norm, eps))
                     save()

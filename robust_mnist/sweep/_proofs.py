@@ -1,12 +1,13 @@
 """Certificates over a batch of images: searched for in float32, given in float64."""
 
 import math
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float64, Int, Integer, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Integer, UInt8
 
 from robust_mnist.certify import AbstractCertifier, rounding
 from robust_mnist.data.pixels import to_float
@@ -110,10 +111,7 @@ def certified_radii(
     """
     halvings = max(1, math.ceil(math.log2(largest / gap)))
     y = labels.astype(np.int32)
-    # Rounded up, and down again where float64 judges.
-    single = np.float32(largest)
-    single = single if float(single) >= largest else np.nextafter(single, np.float32(np.inf))
-    most = np.full(len(labels), single, np.float32)
+    most = _no_less(np.full(len(labels), largest))
     (found,) = in_chunks(
         lambda x, y, e: (_climb(certifier, model, x, y, e, halvings),),
         chunk or chunk_of(certifier), images, y, most,
@@ -129,6 +127,81 @@ def certified_radii(
         proven[left[holds]] = at[holds]
         left = left[~holds]
     return proven
+
+
+def largest_certified(
+    certifier: AbstractCertifier,
+    model: MLP,
+    images: UInt8[np.ndarray, "images pixels"],
+    labels: Integer[np.ndarray, " images"],
+    *,
+    radii: Sequence[float],
+    chunk: int = 0,
+) -> Float64[np.ndarray, " images"]:
+    """The largest of some radii that is proven of each image, in a third of the time of a search.
+
+    Halving finds it in float32, as if what is proven at a radius were so at all smaller ones, and
+    it is proven anew in float64, or else the one below it.
+
+    Args:
+        certifier: What proves.
+        model: Network with an activation the certifier knows.
+        images: Clean images as stored, 0 to 255.
+        labels: True classes.
+        radii: What is asked, increasing, above 0.
+        chunk: Images per compiled call; 0 for what suits the device.
+
+    Returns:
+        One of `radii` for each image; -inf where none is proven.
+    """
+    asked, y, size = np.asarray(radii, np.float64), labels.astype(np.int32), chunk
+    size = size or chunk_of(certifier)
+    single = jnp.asarray(_no_less(asked))
+    (count,) = in_chunks(lambda x, y: (_halve(certifier, model, x, y, single),), size, images, y)
+    proven, left = np.full(len(labels), -np.inf), np.flatnonzero(count > 0)
+    for _ in range(2):
+        at = asked[count[left] - 1]
+        holds = certify_batch(certifier, model, images[left], y[left], eps=at, chunk=chunk)
+        proven[left[holds]] = at[holds]
+        count[left] -= 1
+        left = left[~holds & (count[left] > 0)]
+        if not left.size:
+            break
+    return proven
+
+
+def _no_less(radii: Float64[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    """In float32 rounded up; float64 judges what is found there."""
+    single = radii.astype(np.float32)
+    return np.where(single < radii, np.nextafter(single, np.float32(np.inf)), single)
+
+
+@eqx.filter_jit
+def _halve(
+    certifier: AbstractCertifier,
+    model: MLP,
+    images: UInt8[Array, "images pixels"],
+    labels: Int[Array, " images"],
+    radii: Float32[Array, " radii"],
+) -> Int[Array, " images"]:
+    """How many of the radii are proven of each image in float32, the smallest first."""
+
+    def halve(x: Array, y: Array) -> Array:
+        def closer(ends: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+            low, high = ends
+            middle = (low + high + 1) // 2
+            # Where both ends have met at none, the first radius is tried again for nothing.
+            proven = certifier(model, x, y, eps=radii[jnp.maximum(middle, 1) - 1]) > 0
+            met = low == high
+            low, high = jnp.where(proven, middle, low), jnp.where(proven, high, middle - 1)
+            return (jnp.where(met, ends[0], low), jnp.where(met, ends[1], high)), None
+
+        ends = jnp.int32(0), jnp.int32(radii.size)
+        (low, _), _ = jax.lax.scan(closer, ends, length=radii.size.bit_length())
+        return low
+
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(halve)(to_float(images), labels)
 
 
 @eqx.filter_jit

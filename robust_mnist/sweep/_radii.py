@@ -1,11 +1,12 @@
 """Bounds on robust radii in one call, in memory."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float64, PRNGKeyArray
 
 from robust_mnist.attacks import ATTACKS, AbstractAttack
 from robust_mnist.certify import CERTIFIERS
@@ -14,9 +15,11 @@ from robust_mnist.data import Part
 from robust_mnist.errors import InputError, unknown
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
+from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import Bounds, run_cell, runs_once
 from robust_mnist.sweep._methods import LISTING, check_method, plan
 from robust_mnist.sweep._model import check_model
+from robust_mnist.sweep._proofs import certified_radii, largest_certified
 from robust_mnist.sweep._schedule import run_stage
 from robust_mnist.threat import BALLS
 
@@ -106,17 +109,20 @@ def _scheduled(
     check_model(model, part)
     bounds = Bounds.clean(model, part, norm)
     aim = todo.aim[norm]
-    gap = aim.gap if np.isfinite(aim.gap) else 0.0
     for method in todo.methods[norm]:
         if method in CERTIFIERS:
-            cell = run_cell(
-                model, part, bounds, method, np.inf, key, largest=max(aim.radii), gap=gap
-            )
-            bounds.merge(method, cell)
+            bounds.merge(method, {"proven": _proven(method, model, part, aim)})
     for method in todo.stages[norm]:
         for _ in run_stage(model, part, bounds, method, aim=aim, key=key):
             pass
     return bounds.radii
+
+
+def _proven(method: str, model: Any, part: Part, aim: Aim) -> Float64[np.ndarray, " images"]:
+    what = CERTIFIERS[method], model, part.images, part.labels
+    if np.isinf(aim.gap):
+        return largest_certified(*what, radii=aim.radii)
+    return certified_radii(*what, largest=aim.radii[-1], gap=aim.gap)
 
 
 def _is_key(key: object) -> bool:
