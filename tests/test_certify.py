@@ -373,6 +373,8 @@ def test_of_given_radii_the_largest_that_is_proven_is_found(count, getkey):
     assert np.array_equal(found, np.max(np.where(every, radii[:, None], -np.inf), axis=0))
     assert np.all(found[:3] == -np.inf)
     assert np.all(found[3:] > 0)
+    far = largest_certified(certifier, model, images, labels, radii=[10.0, 11.0], chunk=10)
+    assert np.array_equal(far, np.full(24, -np.inf))
 
 
 def test_what_float32_promises_is_not_believed_before_float64_confirms_it(getkey):

@@ -26,6 +26,8 @@ from robust_mnist.sweep._resume import kept, rows, sound
 from robust_mnist.threat import Linf
 
 
+# Balls whose hidden neurons are bounded at once: as many as stay in the cache of a CPU.
+ROOTS = 25
 # A batch is proven in so many parts, those of them that are needed.
 PARTS = 8
 # Linear programs that are solved in one step at most, and the seconds after which no other begins.
@@ -153,7 +155,7 @@ class BranchAndBound:
             self.wide_model = widened(model)
             roots = in_chunks(
                 lambda x, e: _roots(search, self.wide_model, x, e),
-                100, pixels.astype(np.float64), np.full(count, eps, np.float64),
+                ROOTS, pixels.astype(np.float64), np.full(count, eps, np.float64),
             )  # fmt: skip
             images, labels, *ends = (padded(array, size) for array in (pixels, self.labels, *roots))
             self.wide = Balls(
@@ -195,16 +197,17 @@ class BranchAndBound:
         is_open = self.open & ~self.tied
         self._resumed = self._resumed.where(is_open[self._resumed.image])
         self._whole = self._whole.take(is_open[self._whole.image])
-        if count := self._resumed.image.size:
+        # What nothing is known of first, so that no image waits for hard ones in every run.
+        if count := self._whole.image.size:
+            now = np.arange(count) < self.batch
+            whole, self._whole = self._whole.take(now), self._whole.take(~now)
+            self._add(whole)
+        elif count := self._resumed.image.size:
             now = np.arange(count) < self.batch
             left, self._resumed = self._resumed.where(now), self._resumed.where(~now)
             cuts = rows(left, self.balls.low.shape[1])
             low, high = (jnp.asarray(padded(array, self.batch)) for array in cuts)
             self._add(Domains(left.image, left.other, left.bound), low, high)
-        elif count := self._whole.image.size:
-            now = np.arange(count) < self.batch
-            whole, self._whole = self._whole.take(now), self._whole.take(~now)
-            self._add(whole)
         return count > 0
 
     def _add(self, domains: Domains, low: Array | None = None, high: Array | None = None) -> None:

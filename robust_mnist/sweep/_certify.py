@@ -73,10 +73,10 @@ class Tried(NamedTuple):
         method: Its name.
         images: Images it ran on.
         settled: Those it proved right, or broke.
-        seconds: What it took, without compilation.
+        seconds: What it took, without compilation; of branch and bound with the writing of files.
         compile_seconds: Compilation.
         domains: Parts of balls that were explored, for branch and bound.
-        per_image: The same of each image that it ran on.
+        per_image: The same of each image, those that it had no time for among them.
         late: Images that it would have run on too, had there been time.
     """
 
@@ -250,27 +250,25 @@ def _explore(
     """
     method = f"{search.name}-{bounds.radii.norm}"
     work: BranchAndBound | None = None
+    held = (left or {}).get(search.name, OpenDomains.none()).among(places)
     decided = np.full(places.size, np.nan)
     with stopwatch() as elapsed:
         try:
-            begun = time.monotonic()
-            held = (left or {}).get(search.name)
-            work = BranchAndBound(
-                search, model, part.take(places), eps, left=held and held.among(places)
-            )
+            before = time.monotonic()
+            work = BranchAndBound(search, model, part.take(places), eps, left=held)
             last = time.monotonic()
-            for progress in work.run(Budget(budget.seconds - (last - begun), budget.domains)):
+            for progress in work.run(Budget(budget.seconds - (last - before), budget.domains)):
                 now = time.monotonic()
                 decided[np.isnan(decided) & ~work.open] = now - start
                 if now - last > HAND_OVER:
                     _hand_over(bounds, method, places, work)
-                    _leave(left, search.name, places, work)
+                    _leave(left, search.name, places, work, held)
                     last = time.monotonic()
                 yield progress
         finally:
             if work is not None:
                 _hand_over(bounds, method, places, work)
-                _leave(left, search.name, places, work)
+                _leave(left, search.name, places, work, held)
     settled, begun = places.size - int(np.sum(open_at(bounds, eps))), int(np.sum(work.spent > 0))
     yield Tried(
         method, begun, settled, elapsed.seconds, elapsed.compile_seconds, work.explored,
@@ -321,13 +319,16 @@ def _hand_over(bounds: Bounds, method: str, places: np.ndarray, work: BranchAndB
 
 
 def _leave(
-    left: dict[str, OpenDomains] | None, search: str, places: np.ndarray, work: BranchAndBound
-) -> None:
+    left: dict[str, OpenDomains] | None, search: str, places: np.ndarray, work: BranchAndBound,
+    held: OpenDomains,
+) -> None:  # fmt: skip
     now = None if left is None else work.left()
     # Within a step that was cut short, what was left some seconds ago stands: it holds all of it.
     if left is not None and now is not None:
         before = left.get(search, OpenDomains.none()).among(places)
-        left[search] = completed(now, before, work.open).of(places)
+        # And in case of what the command before this one left.
+        kept = completed(completed(now, before, work.open), held, work.open)
+        left[search] = kept.of(places)
 
 
 def _certify(

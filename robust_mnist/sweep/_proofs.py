@@ -160,13 +160,13 @@ def largest_certified(
     (count,) = in_chunks(lambda x, y: (_halve(certifier, model, x, y, single),), size, images, y)
     proven, left = np.full(len(labels), -np.inf), np.flatnonzero(count > 0)
     for _ in range(2):
+        if not left.size:
+            break
         at = asked[count[left] - 1]
         holds = certify_batch(certifier, model, images[left], y[left], eps=at, chunk=chunk)
         proven[left[holds]] = at[holds]
         count[left] -= 1
         left = left[~holds & (count[left] > 0)]
-        if not left.size:
-            break
     return proven
 
 

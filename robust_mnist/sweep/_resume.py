@@ -70,7 +70,8 @@ def completed(
     """What is left now, and of open images that it lacks what was left some time ago.
 
     An image has too many domains to keep as soon as it is a hard one. Those that were kept before
-    still hold all that is not proven of it, and most of the work.
+    still hold all that is not proven of it, and most of the work. They are kept as far as there is
+    room beside the others.
 
     Args:
         now: As `kept` gave it.
