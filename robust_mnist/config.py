@@ -33,8 +33,8 @@ DEFAULT_NORMS: tuple[str, ...] = ("linf", "l2")
 # presets run the certifiers among these.
 METHODS: dict[str, tuple[str, ...]] = {
     "linf": ("fgsm-linf", "pgd40-linf", "ibp-linf", "crown-linf"),
-    "l2": ("fgm-l2", "pgd40-l2"),
-    "l1": ("fgm-l1", "pgd40-l1", "fmn100-l1"),
+    "l2": ("fgm-l2", "pgd40-l2", "crown-l2"),
+    "l1": ("fgm-l1", "pgd40-l1", "fmn100-l1", "crown-l1"),
     "l0": ("jsma-l0", "fmn100-l0"),
 }
 # What `certify` tries at a radius, cheap certifiers first, then an attack on what they leave open.
