@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from robust_mnist import statistics
 from robust_mnist.data.pixels import to_float
-from robust_mnist.figures import FIGURES, OVERLAYS, _curves, _images, _style, plot, save, svg
+from robust_mnist.figures import FIGURES, OVERLAYS, _curves, _images, _save, _style, plot, save, svg
 from robust_mnist.figures.training import METRICS, training_curves
 
 
@@ -455,6 +455,26 @@ def test_a_certified_staircase_counts_a_radius_up_to_itself():
     np.testing.assert_allclose(mean.y, [0.875, 0.375, 0.125, 0.125])
 
 
+def test_straight_lines_are_named_and_lead_through_the_same_points(records, monkeypatch):
+    stairs = "M 1 2 \nL 3 2 \nL 3 4 \nL 5 6 \nC 1 2 3 4 5 7 \nL 5 8 \nz\nM 5 8 \nL 9 8 "
+    short = "M 1 2 \nH 3 \nV 4 \nL 5 6 \nC 1 2 3 4 5 7 \nL 5 8 \nz\nM 5 8 \nH 9 "
+    assert _save._straight(stairs) == short
+
+    def points(text):
+        for path in re.findall(' d="([^"]+)"', text):
+            place = ["", ""]
+            for command, *numbers in map(str.split, filter(str.strip, path.split("\n"))):
+                over, up = command == "H", command == "V"
+                place = [*numbers, place[1]] if over else [place[0], *numbers] if up else numbers
+                yield place
+
+    ours = svg(FIGURES["robust_accuracy"](records), "a")
+    monkeypatch.setattr(_save, "_straight", lambda path: path)
+    whole = svg(FIGURES["robust_accuracy"](records), "a")
+    assert list(points(ours)) == list(points(whole))
+    assert len(ours) < 0.95 * len(whole)
+
+
 def test_thinning_moves_no_curve_visibly_and_keeps_its_jumps():
     rng = np.random.default_rng(0)
     x = np.sort(rng.uniform(size=20_000))
@@ -464,7 +484,7 @@ def test_thinning_moves_no_curve_visibly_and_keeps_its_jumps():
     assert kept.size < 1_000
     for thinned, exact in zip(curves, (smooth, jump), strict=True):
         seen = thinned[np.searchsorted(kept, x, side="right") - 1]
-        assert np.max(np.abs(seen - exact)) < 0.0021
+        assert np.max(np.abs(seen - exact)) < 0.0041
 
 
 # --- several runs ---------------------------------------------------------------------------------

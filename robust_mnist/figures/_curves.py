@@ -18,8 +18,8 @@ Corners = Float[np.ndarray, " corners"]
 Values = Float[np.ndarray, " images"]
 
 # A filled area keeps every corner in an SVG, while a line is thinned by matplotlib to what can be
-# seen. A fifth of a percent is less than the width of any line.
-_INVISIBLE = 0.002
+# seen. Two fifths of a percent is less than the width of any line.
+_INVISIBLE = 0.004
 # Fewer than this share of the images cannot be told from none on an axis in percent.
 _NOTHING = 0.005
 

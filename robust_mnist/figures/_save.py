@@ -14,6 +14,7 @@ from robust_mnist.figures import _style
 # Matplotlib writes millionths of a point; hundredths make a file half as long.
 _FRACTION = re.compile(r"(?<=\.\d\d)\d+")
 _PATH = re.compile(r'(?<= d=")[^"]+')
+_LINE = re.compile(r"([ML]) (\S+) (\S+) ?")
 _DPI = 150  # 1500 pixels across: crisp at the width of a README on a dense screen
 
 
@@ -29,7 +30,27 @@ def svg(figure: Figure, name: str) -> str:
     # Letters as outlines: the reader may not have the font.
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return _PATH.sub(lambda path: _FRACTION.sub("", path.group()), stream.getvalue())
+    short = lambda path: _straight(_FRACTION.sub("", path.group()))
+    return _PATH.sub(short, stream.getvalue())
+
+
+def _straight(path: str) -> str:
+    """The same path with one number for a horizontal or vertical line: stairs are long enough."""
+    found, last = [], ("", "")
+    for step in path.split("\n"):
+        if not (ends := _LINE.fullmatch(step)):
+            found.append(step)
+            last = ("", "")  # curves end where only they know
+            continue
+        command, x, y = ends.groups()
+        if command == "L" and x == last[0]:
+            found.append(f"V {y} ")
+        elif command == "L" and y == last[1]:
+            found.append(f"H {x} ")
+        else:
+            found.append(step)
+        last = x, y
+    return "\n".join(found)
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
