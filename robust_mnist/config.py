@@ -94,7 +94,7 @@ PRESETS: dict[str, Preset] = {
             # Behind FAB the likeliest four classes break what all nine do with PGD, of 1,000 images
             # on each of seven networks and radii; the nearest four (`attacks.nearest`) miss three.
             "linf": ("fmn100-linf", "fab10-targeted-linf", "pgd20-targeted4-linf"),
-            "l2": ("fmn100-l2", "fab10-targeted-l2", "ddn100-l2", "pgd20-targeted4-l2"),
+            "l2": ("fmn100-l2", "fab10-targeted-l2", "ddn100-l2", "pgd40-l2"),
         },
     ),
     "thorough": Preset(

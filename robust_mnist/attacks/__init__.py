@@ -84,7 +84,6 @@ ATTACKS: dict[str, AbstractAttack] = with_plugins(
         "pgd20-targeted-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=9),
         "pgd20-targeted-l2": Targeted(PGD(L2(), steps=20, rel_step_size=0.1), targets=9),
         "pgd20-targeted4-linf": Targeted(PGD(Linf(), steps=20, rel_step_size=0.1), targets=4),
-        "pgd20-targeted4-l2": Targeted(PGD(L2(), steps=20, rel_step_size=0.1), targets=4),
         "apgd100-ce-linf": APGD(Linf()),
         "apgd100-ce-l2": APGD(L2()),
         "apgd100-dlr-linf": APGD(Linf(), loss=DLR()),
