@@ -122,6 +122,8 @@ def read_npz(
     except files.DAMAGED as error:
         # What numpy says of a file that is no archive is an advice to unpickle it.
         reason = error if isinstance(error, OSError) else "it is no archive of numbers"
+        if not Path(path).is_file():
+            raise InputError(f"{path} is no file; name an NPZ with the network") from error
         raise InputError(
             f"{path} cannot be read as an NPZ: {reason}; save it with numpy.savez"
         ) from error

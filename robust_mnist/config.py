@@ -519,8 +519,9 @@ class Close(Certify):
     """Attack and certify at one radius, then branch and bound until nothing is open."""
 
     budget: str = "10min"
-    """Time until the search ends, compilation included, such as 90s, 10min or 2h; for each network.
-    How near to decided the rest is takes a tenth of it more, or some seconds."""
+    """Time after which nothing more begins, such as 90s, 10min or 2h; for each network. What has
+    begun ends, which may take half a minute where it has to be compiled; how near to decided the
+    rest is takes a tenth of it more, or ten seconds."""
     domains: int = 0
     """Parts of a ball to explore for each image at most; 0 for as many as it takes."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None

@@ -42,6 +42,10 @@ said(lambda: radii(norm="l1", methods="quick", eps=()))
 said(lambda: radii(methods="quick", eps=[0.0]))
 said(lambda: radii(methods=[]))
 said(lambda: radii(methods="quik"))
+said(lambda: radii(methods=["pgd40-linf", "quick"]))
+said(lambda: radii(methods="pgd"))
+said(lambda: rm.radii(model, part.images, **good))
+said(lambda: part.take(200))
 none = type(part)(part.images[:0], part.labels[:0], part.ids[:0])
 said(lambda: rm.radii(model, none, **good))
 said(lambda: radii(eps=1, methods="fgsm-linf"))
@@ -80,7 +84,7 @@ said(lambda: rm.train(rm.TrainSettings(activation="rleu"), split.train, split.va
 """
 
 EXPECTED = [
-    "fgsm-linf acts in linf, but norm is l2; give norm='linf'",
+    "fgsm-linf acts in linf, but norm is l2; give norm linf",
     "unknown method 'fgsm': closest are fgsm-linf, .*; `robust-mnist methods` lists all",
     "gradient-step has no ball",
     "unknown norm 'l3': choose from linf, l2",
@@ -90,10 +94,14 @@ EXPECTED = [
     "True",
     "eps in linf must be at most 1, .* got 8; .*: 8/255 = 0.0314$",
     "eps must name a radius unless methods is one of quick, standard, thorough, got none",
-    "--preset quick knows the norms linf, l2, got l1; use --preset grid",
+    "quick knows the norms linf, l2, got l1; name methods",
     "eps must name a radius above 0 for a preset, got 0",
     "methods must name an attack, a certifier or one of quick, standard, thorough, got none",
-    "unknown method or preset 'quik': closest are quick",
+    "unknown preset 'quik'; did you mean 'quick'?",
+    "a preset is no method among others; give methods='quick' alone",
+    "unknown method 'pgd': closest are",
+    "part must be a Part, such as .*, got ndarray; its take",
+    "take needs the places of images, such as .*, got 200",
     "part must hold at least one image, got none",
     "accepted",
     r"the model must map an image of 784 pixels to at least 10 logits, got .*shape \(1, 10\); it",

@@ -359,7 +359,7 @@ def test_certified_radii_are_where_the_bound_ends(name, getkey):
     assert np.array_equal(small[3:], np.full(21, 1e-4))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8])
+@pytest.mark.parametrize("count", [1, 4, 7])
 def test_of_given_radii_the_largest_that_is_proven_is_found(count, getkey):
     model, images = network(getkey(), gain=1.5), grey_images(getkey(), 24)
     labels = predicted(model, images)

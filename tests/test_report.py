@@ -245,7 +245,7 @@ def test_the_trust_panel_shows_every_finding_with_a_mark_beside_the_color(page, 
 
 
 def test_the_page_opens_with_how_many_checks_complain_and_the_panel_with_those(page):
-    line = "✗ Trust: 1 of 3 checks ok, 1 to look at, 1 failed, 3 not run"
+    line = "✗ Trust: 1 of 3 checks ok, 1 to look at (steps), 1 failed (bounds), 3 not run"
     assert page.text.index(line) < page.text.index("Results")
     assert ("a", {"href": "#trust"}) in page.elements
     order = [page.text.index(f"{check}: meaning") for check in ("bounds", "steps", "box")]
@@ -268,7 +268,7 @@ def test_hostile_answers_and_verdicts_of_no_kind_are_text_and_no_reason_for_trus
     records = dataclasses.replace(records, info=records.info | {"audit": [finding]})
     page = Page(_one.page(records, dict.fromkeys(FIGURES), "runs/one"))
     check_standing_alone(page)
-    assert page.text.count(odd) == 6
+    assert page.text.count(odd) == 7
     assert ("td", {"class": "fail"}) in page.elements
     assert "Trust: 0 of 1 checks ok, 1 failed" in page.text
 

@@ -175,11 +175,16 @@ class Left:
         self.domains: dict[str, OpenDomains] = {}
 
     def read(self, note: Callable[[str], None]) -> None:
-        """Begin with what the file holds; where it is of no use, say so."""
+        """Begin with what the file holds, and say so; or where it is of no use, that."""
         try:
             self.domains |= read_open_domains(self.path, self.about)
         except InputError as error:
             note(str(error))
+        if images := {image for one in self.domains.values() for image in one.image.tolist()}:
+            note(
+                f"{len(images)} images go on in branch and bound from {self.path}; no method is "
+                "tried on them again that --methods does not name"
+            )
 
     def write(self) -> None:
         """Write what is left now."""
@@ -411,13 +416,17 @@ def check_network(model: AbstractClassifier, name: str, part: Part) -> MLP:
     return model
 
 
+def _name(tried: Tried) -> str:
+    return f"{tried.method} for radii" if tried.of_radii else tried.method
+
+
 def _line(tried: Tried) -> str:
     if not tried.images:
-        return f"{tried.method}: no time was left for its {tried.late} images"
+        return f"{_name(tried)}: no time was left for its {tried.late} images"
     domains = f", {tried.domains:,} domains" if tried.domains else ""
     late = f"; no time was left for {tried.late} more" if tried.late else ""
     return (
-        f"{tried.method}: {tried.settled} of {tried.images} settled in {tried.seconds:.1f} s"
+        f"{_name(tried)}: {tried.settled} of {tried.images} settled in {tried.seconds:.1f} s"
         f"{domains}, and {tried.compile_seconds:.1f} s of compilation{late}"
     )
 
@@ -435,17 +444,15 @@ def _told(
         heading = [("method", "images", "settled", "domains", "seconds", "compilation")]
         rows = [
             (
-                t.method, str(t.images), str(t.settled), f"{t.domains:,}" if t.domains else "",
+                _name(t), str(t.images), str(t.settled), f"{t.domains:,}" if t.domains else "",
                 f"{t.seconds:.1f}", f"{t.compile_seconds:.1f}",
             )
-            for t in tried
+            for t in tried if t.images
         ]  # fmt: skip
         if rows:
             lines += [columns(heading + rows), ""]
-        lines += [
-            f"no time was left for {t.method} on {t.late} images; --budget gives more"
-            for t in tried if t.late
-        ]  # fmt: skip
+        if late := [f"{_name(t)} on {t.late} images" for t in tried if t.late]:
+            lines += [f"no time was left for {', '.join(late)}; --budget gives more", ""]
         share = f"from {certified / images:.2%} to {1 - attacked / images:.2%}"
         if not counts["open"]:
             share = f"exactly {certified / images:.2%}"

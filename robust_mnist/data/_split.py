@@ -29,8 +29,16 @@ class Part:
     ids: Int64[np.ndarray, " images"]
 
     def take(self, at: Int64[np.ndarray, " chosen"]) -> "Part":
-        """Only the images at these places."""
-        return Part(self.images[at], self.labels[at], self.ids[at])
+        """Only the images at these places, such as `np.arange(200)`.
+
+        Raises:
+            InputError: These are no places.
+        """
+        places = np.asarray(at)
+        if places.ndim != 1 or (places.size and places.dtype.kind not in "iub"):
+            raise InputError(f"take needs the places of images, such as np.arange(200), got {at!r}")
+        places = places if places.size else places.astype(np.int64)
+        return Part(self.images[places], self.labels[places], self.ids[places])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -171,7 +171,8 @@ CHART = Chart(
     "network, so the curve is an exact step function and cannot rise. The thick curve takes, image "
     "by image, the best attack: no defence argument can lift the network above it. The grey band "
     "around it is its 95 % sampling error at all eps at once; a marker is one attack alone at one "
-    "eps with its 95 % Wilson interval. Where a certificate was computed, the truth lies between "
+    "eps, on as many images as the legend says, with its 95 % Wilson interval: on a sample of them "
+    "it may lie below the curve of all. Where a certificate was computed, the truth lies between "
     "the certified and the thick curve.",
     several="Each image counts until eps reaches the size of the smallest change that fools the "
     "network, so every curve is an exact step function and cannot rise. A thin curve is one "

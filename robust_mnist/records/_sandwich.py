@@ -59,7 +59,12 @@ class Sandwich:
             return None
         alone = _alone(records, norm, radii)
         cells = records.info.get("cells", {})
-        cost = lambda name: cells.get(f"{norm}/{name}", {}).get("seconds", np.inf)
+
+        def cost(name: str) -> float:
+            cell = cells.get(f"{norm}/{name}", {})
+            # On open images each ran on others, and so many.
+            return cell.get("seconds", np.inf) / max(cell.get("images", 1.0), 1.0)
+
         # What did not run on all images ran on what the others had left open.
         by_cost = sorted(
             alone, key=lambda method: (cost(method), cost(f"{method}{ON_OPEN_IMAGES}"))

@@ -29,8 +29,9 @@ def summary(
         return "-"
     counts = Counter(verdict_of(finding) for finding in findings)
     parts = [f"{counts['ok']} of {len(findings)} checks ok"]
-    parts += [f"{counts['look']} to look at"] if counts["look"] else []
-    parts += [f"{counts['fail']} failed"] if counts["fail"] else []
+    for verdict, said in (("look", "to look at"), ("fail", "failed")):
+        names = [str(one["check"]) for one in findings if verdict_of(one) == verdict]
+        parts += [f"{len(names)} {said} ({', '.join(names)})"] if names else []
     parts += [f"{len(unchecked)} not run"] if unchecked else []
     return ", ".join(parts)
 

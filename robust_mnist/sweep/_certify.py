@@ -78,6 +78,7 @@ class Tried(NamedTuple):
         domains: Parts of balls that were explored, for branch and bound.
         per_image: The same of each image, those that it had no time for among them.
         late: Images that it would have run on too, had there been time.
+        of_radii: Whether it looked for radii of its own, rather than for a verdict at one.
     """
 
     method: str
@@ -88,6 +89,7 @@ class Tried(NamedTuple):
     domains: int = 0
     per_image: tuple[Spent, ...] = ()
     late: int = 0
+    of_radii: bool = False
 
     def totals(self) -> dict[str, float]:
         """What can be added up over runs of the method."""
@@ -302,7 +304,8 @@ def _enclose(
     norm = bounds.radii.norm
     start = time.monotonic()
     for share, method in ((0.5, f"alpha-crown20-{norm}"), (1.0, f"fab100-targeted-{norm}")):
-        yield from _in_turn([method], bounds, eps, enclose, until=start + share * seconds)
+        for one in _in_turn([method], bounds, eps, enclose, until=start + share * seconds):
+            yield one._replace(of_radii=True) if isinstance(one, Tried) else one
 
 
 def _attacked(told: Tried | Running | Progress) -> bool:
@@ -337,6 +340,9 @@ def _certify(
     proof = np.full(bounds.radii.lower.size, -np.inf)
     proof[places] = eps
     bounds.radii = bounds.radii.merge(Radii.certified(bounds.radii.norm, method, proof))
+    # What is said of a certifier of the sweep alone; of one that saw open images only nothing is.
+    if method in bounds.lower:
+        bounds.lower[method] = np.maximum(bounds.lower[method], proof)
 
 
 def settle_run(

@@ -18,9 +18,6 @@ from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._driver import Search
 
 
-LISTING = "robust-mnist methods"  # lists all of them
-
-
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What a sweep does.
@@ -51,7 +48,7 @@ def norm_of(method: str) -> str | None:
     if method in CERTIFIERS:
         return CERTIFIERS[method].ball.name
     if method not in ATTACKS:
-        raise unknown("method", method, [*ATTACKS, *CERTIFIERS], listing=LISTING)
+        raise unknown("method", method, [*ATTACKS, *CERTIFIERS], listing="robust-mnist methods")
     attack = ATTACKS[method]
     return attack.ball.name if isinstance(attack, Search) else None
 
@@ -80,7 +77,7 @@ def check_method(
     if its is None:
         raise InputError(f"{method} has no ball and bounds no radius; it runs in a sweep of a run")
     if its != norm:
-        raise InputError(f"{method} acts in {its}, but norm is {norm}; give norm={its!r}")
+        raise InputError(f"{method} acts in {its}, but norm is {norm}; give norm {its}")
     _check_activation(method, activation, attack)
 
 

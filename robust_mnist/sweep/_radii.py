@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64, PRNGKeyArray
 
-from robust_mnist.attacks import ATTACKS, AbstractAttack
+from robust_mnist.attacks import AbstractAttack
 from robust_mnist.certify import CERTIFIERS
 from robust_mnist.config import PRESETS, SweepSettings, check_range
 from robust_mnist.data import Part
-from robust_mnist.errors import InputError, unknown
+from robust_mnist.errors import InputError, closest, unknown
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii
 from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import Bounds, run_cell, runs_once
-from robust_mnist.sweep._methods import LISTING, check_method, plan
+from robust_mnist.sweep._methods import check_method, plan
 from robust_mnist.sweep._model import check_model
 from robust_mnist.sweep._proofs import certified_radii, largest_certified
 from robust_mnist.sweep._schedule import run_stage
@@ -56,6 +56,11 @@ def radii(
     sizes = [float(size) for size in np.atleast_1d(np.asarray(eps, dtype=np.float64))]
     if norm not in BALLS:
         raise unknown("norm", norm, BALLS)
+    if not isinstance(part, Part):
+        raise InputError(
+            f"part must be a Part, such as the test of rm.split(rm.load('mnist')), got "
+            f"{type(part).__name__}; its take(np.arange(200)) is a smaller one"
+        )
     if not len(part.labels):
         raise InputError("part must hold at least one image, got none; take some of a data set")
     for size in sizes:
@@ -67,16 +72,19 @@ def radii(
     if isinstance(methods, str) and methods in PRESETS:
         if sizes and not any(sizes):
             raise InputError("eps must name a radius above 0 for a preset, got 0")
+        if norm not in PRESETS[methods].stages:
+            norms = ", ".join(PRESETS[methods].stages)
+            raise InputError(f"{methods} knows the norms {norms}, got {norm}; name methods")
         return _scheduled(model, part, norm, methods, tuple(sizes), key)
     own = dict(methods) if isinstance(methods, Mapping) else {}
     names = [methods] if isinstance(methods, str) else list(methods)
     if not names:
         presets = ", ".join(PRESETS)
         raise InputError(f"methods must name an attack, a certifier or one of {presets}, got none")
-    if isinstance(methods, str) and methods not in {*ATTACKS, *CERTIFIERS}:
-        raise unknown(
-            "method or preset", methods, [*PRESETS, *ATTACKS, *CERTIFIERS], listing=LISTING
-        )
+    if isinstance(methods, str) and (near := closest(methods, PRESETS)):
+        raise InputError(f"unknown preset {methods!r}{near}")
+    if alone := [name for name in names if name in PRESETS]:
+        raise InputError(f"a preset is no method among others; give methods={alone[0]!r} alone")
     for method in names:
         check_method(method, norm, getattr(model, "activation", ""), own.get(method))
     if not sizes:

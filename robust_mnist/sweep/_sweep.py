@@ -13,7 +13,7 @@ import numpy as np
 
 from robust_mnist.attacks import ATTACKS, AbstractBallAttack, AbstractStepAttack
 from robust_mnist.certify import CERTIFIERS
-from robust_mnist.clock import stopwatch
+from robust_mnist.clock import Elapsed, stopwatch
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.models import AbstractClassifier
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 
 Seconds = dict[tuple[str, str, float], float]
+# A cell that says in between, with 0 for the cells that are done, how far it is.
+Told = Generator[tuple[int, str], None, Cell]
+PROVEN_AT_ONCE = 1000
 COUNTS = ("runs", "forward", "backward")
 # Seconds between two times that readers are shown what there is; to write it takes some hundredths.
 SHOW_EVERY = 5.0
@@ -206,7 +209,7 @@ class _Network:
                 yield 1, self._steps(method)
                 continue
             bounds = self.bounds[norm]
-            cell = self._cell(bounds, method, eps)
+            cell = yield from self._cell(bounds, method, eps)
             bounds.merge(method, cell)
             self._account(norm, method, eps, cell)
             if "proven" in cell:
@@ -252,11 +255,7 @@ class _Network:
                     aim=self.task.plan.aim[norm], key=self.key,
                 )  # fmt: skip
                 stage = yield from _told(method, rounds)
-            cell = stage.cell | {
-                "seconds": np.asarray(elapsed.seconds),
-                "compile_seconds": np.asarray(elapsed.compile_seconds),
-                **self._counts(method, stage.runs),
-            }
+            cell = stage.cell | self._counts(method, stage.runs) | _took(elapsed)
             place.write_arrays("stage", cell, compress=False)
         self.staged.append(self._stage_name(norm, method))
         self._total(f"{norm}/{method}, scheduled", cell)
@@ -283,25 +282,44 @@ class _Network:
             for norm, method, name in files
         )
 
-    def _cell(self, bounds: Bounds, method: str, eps: float) -> Cell:
-        norm = bounds.radii.norm
-        place = self._place(norm, method)
+    def _cell(self, bounds: Bounds, method: str, eps: float) -> Told:
+        """A cell, or what a sweep cut short has kept of it."""
+        place = self._place(bounds.radii.norm, method)
         cell = kept_cell(bounds, method, place.arrays(_text(eps)))
         if not cell:
+            run = self._prove if method in CERTIFIERS else self._attack
+            cell = yield from run(bounds, method, eps)
+            place.write_arrays(_text(eps), cell, compress=False)
+        return cell
+
+    def _attack(self, bounds: Bounds, method: str, eps: float) -> Told:
+        with stopwatch() as elapsed:
+            cell = run_cell(
+                self.model, self.task.part, bounds, method, eps, self.key, at=self.control
+            )
+        yield from ()  # soon done
+        counts = self._counts(method, int(np.sum(~np.isnan(cell["own"]))))
+        return cell | counts | _took(elapsed)
+
+    def _prove(self, bounds: Bounds, method: str, eps: float) -> Told:
+        """The radii of all images, some at a time, as that may take minutes."""
+        part, took, proven = self.task.part, Elapsed(), []
+        aim = self.task.plan.aim.get(bounds.radii.norm, Aim(np.inf, (0.0,)))
+        count = len(part.labels)
+        for start in range(0, count, PROVEN_AT_ONCE):
+            end = min(start + PROVEN_AT_ONCE, count)
             with stopwatch() as elapsed:
-                at = None if method in CERTIFIERS else self.control
-                aim = self.task.plan.aim.get(norm, Aim(np.inf, (0.0,)))
                 cell = run_cell(
-                    self.model, self.task.part, bounds, method, eps, self.key, at=at,
+                    self.model, part.take(np.arange(start, end)), bounds, method, eps, self.key,
                     largest=max(aim.radii, default=0.0),
                     gap=aim.gap if np.isfinite(aim.gap) else 0.0,
                 )  # fmt: skip
-            cell["seconds"] = np.asarray(elapsed.seconds)
-            cell["compile_seconds"] = np.asarray(elapsed.compile_seconds)
-            if method not in CERTIFIERS:
-                cell |= self._counts(method, int(np.sum(~np.isnan(cell["own"]))))
-            place.write_arrays(_text(eps), cell, compress=False)
-        return cell
+            took.seconds += elapsed.seconds
+            took.compile_seconds += elapsed.compile_seconds
+            proven.append(cell["proven"])
+            if end < count:
+                yield 0, f"{method}: {end:,} of {count:,} images"
+        return {"proven": np.concatenate(proven), **_took(took)}
 
     def _account(self, norm: str, method: str, eps: float, cell: Cell) -> None:
         self.seconds[norm, method, eps] = float(cell["seconds"])
@@ -414,6 +432,13 @@ class _Network:
             correct=correct, seconds=seconds,
             **self.task.about,
         )  # fmt: skip
+
+
+def _took(elapsed: Elapsed) -> Cell:
+    return {
+        "seconds": np.asarray(elapsed.seconds),
+        "compile_seconds": np.asarray(elapsed.compile_seconds),
+    }
 
 
 def _told(
