@@ -53,6 +53,15 @@ def blind(monkeypatch):
     monkeypatch.setattr(BranchAndBound, "_attack", lambda *_: None)
 
 
+@pytest.fixture
+def handing_over(monkeypatch):
+    """`settle_at` with lines alone, in small steps, each of which hands over what it knows."""
+    monkeypatch.setattr(_certify, "SEARCHES", {"linf": (LINES,)})
+    monkeypatch.setattr(_certify, "SHARES", (1.0,))
+    monkeypatch.setattr(_certify, "HAND_OVER", 0.0)
+    monkeypatch.setattr(_certify, "BranchAndBound", Small)
+
+
 class Small(BranchAndBound):
     """With steps of few domains."""
 
@@ -269,13 +278,10 @@ def test_an_image_is_kept_whole_or_not_at_all(problem, monkeypatch):
     assert same(work.left(), full.where(~np.isin(full.image, ends)))
 
 
+@pytest.mark.usefixtures("handing_over")
 def test_an_image_with_too_many_domains_keeps_those_it_had_before(problem, monkeypatch):
     model, part, eps = problem
     whole = explore(model, part, eps)
-    monkeypatch.setattr(_certify, "SEARCHES", {"linf": (LINES,)})
-    monkeypatch.setattr(_certify, "SHARES", (1.0,))
-    monkeypatch.setattr(_certify, "HAND_OVER", 0.0)
-    monkeypatch.setattr(_certify, "BranchAndBound", Small)
     monkeypatch.setattr(_resume, "MOST_DOMAINS", 20)
     more, real = [], _certify.completed
 
@@ -378,13 +384,10 @@ def test_an_image_with_a_domain_that_cannot_be_begins_anew(name, problem):
     assert np.array_equal(work.waiting, np.where(whole, 3, held))
 
 
+@pytest.mark.usefixtures("handing_over")
 def test_an_interrupted_step_leaves_what_stood_before_it(problem, monkeypatch):
     model, part, eps = problem
     whole = explore(model, part, eps)
-    monkeypatch.setattr(_certify, "SEARCHES", {"linf": (LINES,)})
-    monkeypatch.setattr(_certify, "SHARES", (1.0,))
-    monkeypatch.setattr(_certify, "HAND_OVER", 0.0)
-    monkeypatch.setattr(_certify, "BranchAndBound", Small)
     bounds, left, tries = Bounds.clean(model, part, "linf"), {}, 0
     while not tries or left[NAME].image.size:
         real, calls = _branch._halves, itertools.count()

@@ -26,8 +26,8 @@ from robust_mnist.sweep._resume import kept, rows, sound
 from robust_mnist.threat import Linf
 
 
-# Balls whose hidden neurons are bounded at once: as many as stay in the cache of a CPU.
-ROOTS = 25
+# Balls whose hidden neurons are bounded at once: on a CPU as many as stay in its cache.
+ROOTS, WIDE_ROOTS = 25, 1000
 # A batch is proven in so many parts, those of them that are needed.
 PARTS = 8
 # Linear programs that are solved in one step at most, and the seconds after which no other begins.
@@ -139,8 +139,8 @@ class BranchAndBound:
         left: OpenDomains | None = None,
     ) -> None:
         self.search, self.model, self.part, self.eps = search, model, part, eps
-        suits = search.batch if jax.default_backend() == "cpu" else search.wide_batch
-        self.batch = batch or suits
+        cpu = jax.default_backend() == "cpu"
+        self.batch = batch or (search.batch if cpu else search.wide_batch)
         count = len(part.labels)
         self.labels = part.labels.astype(np.int32)
         self.certified = np.zeros(count, bool)
@@ -155,7 +155,8 @@ class BranchAndBound:
             self.wide_model = widened(model)
             roots = in_chunks(
                 lambda x, e: _roots(search, self.wide_model, x, e),
-                ROOTS, pixels.astype(np.float64), np.full(count, eps, np.float64),
+                ROOTS if cpu else WIDE_ROOTS,
+                pixels.astype(np.float64), np.full(count, eps, np.float64),
             )  # fmt: skip
             images, labels, *ends = (padded(array, size) for array in (pixels, self.labels, *roots))
             self.wide = Balls(
