@@ -522,6 +522,23 @@ def test_the_budget_counts_from_the_first_method_on(getkey, monkeypatch):
     assert len(given) == 2
 
 
+def test_what_a_certifier_of_a_sweep_proves_of_open_images_is_its_own(getkey):
+    model, images = (
+        network(getkey(), sizes=(6, 8, 3), gain=2.0),
+        grey_images(getkey(), 23, pixels=6),
+    )
+    part = Part(images, predicted(model, images), np.arange(23))
+    bounds = Bounds.clean(model, part, "linf")
+    bounds.lower["crown-linf"] = np.full(23, -np.inf)
+    list(_certify.settle_at(model, part, bounds, ["crown-linf"], 0.1, jax.random.key(0)))
+    proven = bounds.radii.lower >= 0.1
+    assert 0 < proven.sum() < 23
+    assert np.array_equal(bounds.lower["crown-linf"], np.where(proven, 0.1, -np.inf))
+    # One that saw open images alone says nothing of all.
+    list(_certify.settle_at(model, part, bounds, ["alpha-crown20-linf"], 0.1, jax.random.key(0)))
+    assert list(bounds.lower) == ["crown-linf"]
+
+
 @pytest.mark.parametrize("method", ["crown-linf", "pgd40-linf"])
 def test_a_method_runs_in_slices_and_ends_between_two_when_its_time_is_over(
     method, getkey, monkeypatch

@@ -333,6 +333,11 @@ def test_new_images_begin_before_those_that_are_resumed_and_none_is_lost(problem
     assert np.array_equal(work.certified, whole.certified)
     assert work.found.keys() == whole.found.keys()
     assert np.all((work.spent > 0) == is_open)
+    # Of whole balls that were added and not explored there is nothing to go on from.
+    added = BranchAndBound(LINES, model, part, eps, batch=32)
+    added._add_more()
+    assert len(added.frontier) == 32
+    assert added.left().image.size == 0
     # What had no time is told, whatever has begun.
     monkeypatch.setattr(_certify, "BranchAndBound", Small)
     bounds, left = Bounds.clean(model, part, "linf"), {}

@@ -22,6 +22,7 @@ from robust_mnist.sweep import (
     Plan,
     Task,
     _driver,
+    _sweep,
     break_batch,
     norm_of,
     plan,
@@ -112,6 +113,25 @@ def test_the_worst_case_is_never_better_than_any_method(tmp_path, networks, part
     assert np.all(certified <= worst[certified.index])
 
 
+def test_a_certifier_that_searches_some_images_at_a_time_finds_the_same(
+    tmp_path, networks, part, monkeypatch
+):
+    whole, some = (task(tmp_path / name, part, **LINF) for name in ("whole", "some"))
+    sweep_run(whole, {0: networks[0]}, QUIET)
+    sizes, real = [], _sweep.run_cell
+
+    def run_cell(model, part, bounds, method, *args, **rest):
+        if method == "ibp-linf":
+            sizes.append(len(part.labels))
+        return real(model, part, bounds, method, *args, **rest)
+
+    monkeypatch.setattr(_sweep, "run_cell", run_cell)
+    monkeypatch.setattr(_sweep, "PROVEN_AT_ONCE", 10)
+    sweep_run(some, {0: networks[0]}, QUIET)
+    assert sizes == [10, 10, len(part.labels) - 20]
+    same_results(whole.folder, some.folder)
+
+
 def test_a_finished_sweep_does_nothing_more(tmp_path, networks, part):
     job = task(tmp_path, part, **LINF)
     sweep_run(job, {0: networks[0]}, QUIET)
@@ -165,8 +185,6 @@ def test_chunks_side_by_side_give_what_they_give_one_by_one(networks, part, monk
 
 
 def test_a_killed_sweep_repeats_only_what_was_in_flight(tmp_path, networks, part, monkeypatch):
-    from robust_mnist.sweep import _sweep
-
     whole = task(tmp_path, part, "whole", **LINF)
     sweep_run(whole, {0: networks[0]}, QUIET)
 
@@ -228,8 +246,6 @@ def test_several_seeds_are_the_single_ones_side_by_side(tmp_path, networks, part
 
 def stop_after(count, job, models, monkeypatch, console=QUIET):
     """Let a sweep die after some cells."""
-    from robust_mnist.sweep import _sweep
-
     ran, real = [], _sweep.run_cell
 
     def dies(*args, **rest):
@@ -276,8 +292,6 @@ def test_readers_see_what_a_stopped_sweep_has_found(tmp_path, networks, part, mo
 
 def watched(monkeypatch, folder, stop=None):
     """What readers are shown when each new cell begins: cells done, and rows by method."""
-    from robust_mnist.sweep import _sweep
-
     seen, real = [], _sweep.run_cell
 
     def run_cell(*args, **rest):
@@ -328,8 +342,6 @@ def test_readers_see_several_networks_when_all_are_equally_far(
 
 
 def test_fast_cells_are_seen_before_a_slow_stage(tmp_path, networks, part, monkeypatch):
-    from robust_mnist.sweep import _sweep
-
     job = task(tmp_path, part, norm=("linf",))
     settled = dataclasses.replace(
         job.plan, methods={"linf": ("fgsm-linf",)}, eps={"linf": (0.0, 0.02, 0.05)},
@@ -365,8 +377,6 @@ def test_before_the_first_stage_readers_see_the_control_sample_alone(
 
 def stopped_at(method, tmp_path, networks, part, monkeypatch):
     """What readers see of a sweep with a control sample that was stopped at this stage."""
-    from robust_mnist.sweep import _sweep
-
     real = _sweep.run_stage
 
     def dies(*args, **rest):
@@ -444,7 +454,7 @@ def test_another_sweep_or_certify_leaves_what_a_stopped_one_has_found(
 ):
     """Though it tightens the bounds, and has a cell of the stopped one's own plan done before."""
     from robust_mnist.data.pixels import to_float
-    from robust_mnist.sweep import _sweep, sizes
+    from robust_mnist.sweep import sizes
     from robust_mnist.sweep._certify import settle_run
 
     models = {0: networks[0]}
@@ -535,8 +545,6 @@ def test_rows_speak_of_a_settled_radius_as_soon_as_a_method_has_run_there(
 def test_a_kept_cell_without_an_image_that_it_would_need_runs_again(
     tmp_path, networks, part, monkeypatch
 ):
-    from robust_mnist.sweep import _sweep
-
     models = {0: networks[0]}
     job = task(tmp_path, part, **LINF)
     stop_after(3, job, models, monkeypatch)
