@@ -250,8 +250,8 @@ PARALLEL = ("--numprocesses=auto", "--dist=loadfile")
 ROUNDED = tuple(
     f"tests/test_{name}.py"
     for name in (
-        "activation_rounding", "certify", "confirmed_bounds", "lipschitz", "quadratic",
-        "silent_bugs",
+        "activation_rounding", "certify", "confirmed_bounds", "contraction", "lipschitz",
+        "quadratic", "silent_bugs",
     )
 )  # fmt: skip
 

@@ -72,7 +72,7 @@ def test_alpha_crown_climbs_along_its_gradient(norm, activation, getkey):
 def test_the_quadratic_bound_climbs_along_its_gradient(norm, activation, getkey):
     """With eigenvectors that have settled: by how they would turn, an eigenvalue changes little."""
     with bounded(norm, activation, getkey()) as (_, x, eps, layers, row, offset):
-        problem = _Region.whole(activation, BALLS[norm], layers, x, eps)
+        problem = _Region(BALLS[norm], layers, x, eps, activation)
         estimate = eqx.filter_jit(problem.estimate)
         bends = shifted(getkey(), problem.start(row), 0.1)
         vectors = shifted(getkey(), [jnp.zeros_like(layer.bias) for layer in layers], 1.0)

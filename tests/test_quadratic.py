@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from problems import case, grey_images, network, predicted
 
-from robust_mnist.certify import CERTIFIERS, QuadraticSearch, quadratic
-from robust_mnist.certify._backward import hidden_layers
-from robust_mnist.certify._domains import Ends
+from robust_mnist.certify import CERTIFIERS, quadratic
+from robust_mnist.certify._backward import hidden_layers, margin_rows
 from robust_mnist.certify._lines import CURVES
 from robust_mnist.certify.quadratic import Quadratic, _Region
 from robust_mnist.models import MLP
@@ -88,7 +87,7 @@ def test_what_a_bent_curve_leaves_is_bounded_from_below(activation, getkey):
     x, eps = jnp.full(4, 0.5), jnp.asarray(0.1)
     [layer] = hidden_layers(model, Linf(), x, eps, refine=True)
     layer = layer._replace(low=jnp.asarray(low, jnp.float32), high=jnp.asarray(high, jnp.float32))
-    problem = _Region.whole(activation, Linf(), [layer], x, eps)
+    problem = _Region(Linf(), [layer], x, eps, activation)
     given = [np.asarray(array, np.float32) for array in (weight, multiplier, bend, centre)]
     arrays = *map(jnp.asarray, given), layer.low, layer.high
     least = np.asarray(eqx.filter_jit(problem._least)(*arrays))
@@ -131,19 +130,18 @@ def test_no_weights_of_what_lies_below_hide_an_eigenvalue():
         model = jax.tree.unflatten(jax.tree.structure(blank), leaves)
         x, eps = jnp.full(1, 0.5, jnp.float64), jnp.asarray(0.1, jnp.float64)
         layers = hidden_layers(model, Linf(), x, eps, refine=True)
-        join = lambda name: jnp.concatenate([getattr(layer, name) for layer in layers])
-        whole, y = Ends(join("low"), join("high"), join("size")), jnp.zeros((), jnp.int32)
-        search = QuadraticSearch(Linf())
-        proven = jax.jit(
-            lambda chosen: search.proven(
-                model, x, y, y + 1, eps, whole, whole.low, whole.high, chosen
-            )
-        )
+        rows, offsets = margin_rows(model, jnp.zeros((), jnp.int32))
+        region = _Region(Linf(), layers, x, eps, "relu")
+        proven = jax.jit(lambda bends: region.proven(rows[1], offsets[1], bends))
         for apart in (0, 50, 300, 600, 700, 708, 709, 709.5, 720):
             for curved, slope in itertools.product((10, 1, 0.1, 0.01), (0, 0.5, 1)):
-                chosen = [0, 0, slope, -30, -30, np.log(curved), 0, -apart, 0]
+                chosen = [[0, 0], [-30, -30], [0]], [[slope], [np.log(curved)], [-apart, 0]]
+                bends = [
+                    quadratic._Bend(*(jnp.asarray(part, jnp.float64) for part in parts))
+                    for parts in chosen
+                ]
                 # The least margin, at the end of the ball.
-                assert proven(jnp.asarray(chosen, jnp.float64)) <= -0.09
+                assert proven(bends) <= -0.09
 
 
 def test_a_layer_that_says_nothing_leaves_a_bound_that_is_none_the_worse(getkey):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from problems import grey_images, network, predicted
 
-from robust_mnist.certify import CURVES, SEARCHES
+from robust_mnist.certify import CURVES, Search
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
@@ -35,7 +35,7 @@ from robust_mnist.sweep import (
 from robust_mnist.sweep._frontier import Frontier
 
 
-LINES = SEARCHES["linf"][-1]
+LINES = Search()
 NAME, ABOUT = LINES.name, bytes(range(32))
 
 
@@ -56,8 +56,7 @@ def blind(monkeypatch):
 @pytest.fixture
 def handing_over(monkeypatch):
     """`settle_at` with lines alone, in small steps, each of which hands over what it knows."""
-    monkeypatch.setattr(_certify, "SEARCHES", {"linf": (LINES,)})
-    monkeypatch.setattr(_certify, "SHARES", (1.0,))
+    monkeypatch.setattr(_certify, "SEARCHES", {"linf": LINES})
     monkeypatch.setattr(_certify, "HAND_OVER", 0.0)
     monkeypatch.setattr(_certify, "BranchAndBound", Small)
 
@@ -315,15 +314,16 @@ def test_new_images_begin_before_those_that_are_resumed_and_none_is_lost(problem
     some = explore(model, part.take(np.arange(16)), eps, most=600)
     left = some.left()
     assert left.image.size > 20
-    is_open = np.concatenate([some.open, np.ones(16, bool)])
     work = BranchAndBound(LINES, model, part, eps, batch=32, left=left)
+    is_open = np.concatenate([some.open, ~work.certified[16:]])
+    first = np.repeat(np.arange(16, 32), work.waiting[16:])[:32]
     work.certified[:16] = some.certified[:16]
     work.found = dict(some.found)
     run = work.run(Budget(120.0))
     next(run)
-    # One batch of whole balls, three a new image, and of what has been begun nothing yet.
-    assert set(np.flatnonzero(work.spent)) <= set(range(16, 27))
-    assert work.spent.sum() >= 32
+    # One batch of whole balls, and of what has been begun nothing yet.
+    assert set(np.flatnonzero(work.spent)) <= set(first)
+    assert work.spent.sum() >= first.size
     kept = work.left()
     assert set(kept.image.tolist()) <= set(np.flatnonzero(work.spent).tolist())
     both = _resume.completed(kept, left, work.open)
@@ -344,11 +344,9 @@ def test_new_images_begin_before_those_that_are_resumed_and_none_is_lost(problem
     ticks = itertools.count()
     clock = types.SimpleNamespace(perf_counter=lambda: 1.0 * next(ticks))
     monkeypatch.setattr(_branch, "time", clock)
-    places = np.arange(32)
-    told = list(_certify._explore(
-        LINES, model, part, bounds, places, eps, 0.0, left, Budget(2.0)
-    ))[-1]  # fmt: skip
-    begun = sum(one.domains > 0 for one in told.per_image)
+    monkeypatch.setattr(_certify, "SEARCHES", {"linf": LINES})
+    *_, told = _certify._branch(model, part, bounds, eps, Budget(2.0), left)
+    begun = sum(one.domains > 0 or one.seconds is not None for one in told.per_image)
     assert (told.images, told.late) == (begun, 32 - begun)
     assert 0 < begun < 32
     assert set(left[NAME].image.tolist()) <= {one.image for one in told.per_image if one.domains}
@@ -386,7 +384,8 @@ def test_an_image_with_a_domain_that_cannot_be_begins_anew(name, problem):
     work = BranchAndBound(LINES, model, part, eps, batch=32, left=changed)
     held = np.bincount(left.image, minlength=32)
     whole = (held == 0) | (np.arange(32) == left.image[row])
-    assert np.array_equal(work.waiting, np.where(whole, 3, held))
+    anew = BranchAndBound(LINES, model, part, eps, batch=32).waiting
+    assert np.array_equal(work.waiting, np.where(whole, anew, held))
 
 
 @pytest.mark.usefixtures("handing_over")

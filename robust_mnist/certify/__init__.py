@@ -7,6 +7,7 @@ from robust_mnist.certify._base import AbstractCertifier as AbstractCertifier
 from robust_mnist.certify._domains import AbstractSearch as AbstractSearch, Search as Search
 from robust_mnist.certify._lines import CURVES as CURVES
 from robust_mnist.certify.alpha_crown import AlphaCROWN as AlphaCROWN
+from robust_mnist.certify.contraction import ContractionSearch as ContractionSearch
 from robust_mnist.certify.crown import CROWN as CROWN
 from robust_mnist.certify.ibp import IBP as IBP
 from robust_mnist.certify.lipschitz import (
@@ -15,10 +16,7 @@ from robust_mnist.certify.lipschitz import (
     rounding as rounding,
 )
 from robust_mnist.certify.milp import check_small as check_small, exact_margin as exact_margin
-from robust_mnist.certify.quadratic import (
-    Quadratic as Quadratic,
-    QuadraticSearch as QuadraticSearch,
-)
+from robust_mnist.certify.quadratic import Quadratic as Quadratic
 from robust_mnist.certify.smoothing import (
     AbstractSmoothing as AbstractSmoothing,
     Gaussian as Gaussian,
@@ -47,9 +45,8 @@ CERTIFIERS: dict[str, AbstractCertifier] = with_plugins(
     },
 )
 
-# What branch and bound explores domains with, by norm, one after the other. Which is better depends
-# on the network: interval training leaves little to quadratic terms.
-SEARCHES: dict[str, tuple[AbstractSearch, ...]] = {
-    "linf": (QuadraticSearch(Linf()), Search(Linf())),
-    "l2": (QuadraticSearch(L2()), Search(L2())),
+# What branch and bound explores domains with, by norm.
+SEARCHES: dict[str, AbstractSearch] = {
+    "linf": ContractionSearch(Search(Linf(), steps=20)),
+    "l2": ContractionSearch(Search(L2(), steps=20)),
 }

@@ -67,21 +67,55 @@ def lowest(
         x: Clean image.
         eps: Radius.
     """
-    unit = jnp.finfo(rows.dtype).eps
-    slack = jnp.zeros_like(offset)
+    carried = Carried(rows, offset, jnp.zeros_like(offset))
     for layer in reversed(layers):
-        above, below = jnp.maximum(rows, 0.0), jnp.minimum(rows, 0.0)
-        line = layer.lines
-        offset = offset + jnp.sum(above * line.low_at + below * line.high_at, axis=1)
-        far = jnp.maximum(jnp.abs(line.low_at), jnp.abs(line.high_at))
-        terms = jnp.sum(jnp.abs(rows) * far, axis=1)
-        rows = above * line.low_slope + below * line.high_slope
-        offset = offset + rows @ layer.bias
-        terms = terms + jnp.sum(jnp.abs(rows) * (2 * layer.size)[None], axis=1)
-        slack = slack + (layer.bias.size + 16) * unit * terms
-        rows = rows @ layer.weight
-    pixels = jax.vmap(lambda row: ball.least(x, row, eps))(rows)
-    return pixels + offset - slack - 16 * unit * (jnp.abs(pixels) + jnp.abs(offset))
+        carried = through_layer(through_activation(carried, layer), layer)
+    value, slack = over_ball(carried, ball, x, eps)
+    return value - slack
+
+
+class Carried(NamedTuple):
+    """Lower bounds on what was asked: `rows @ v + offset - slack`, v what they have come to.
+
+    Attributes:
+        rows: What the inputs or the outputs of a layer weigh.
+        offset: Added to it.
+        slack: What rounding can do; at least 0.
+    """
+
+    rows: Float[Array, "rows neurons"]
+    offset: Float[Array, " rows"]
+    slack: Float[Array, " rows"]
+
+
+def through_activation(carried: Carried, layer: Hidden) -> Carried:
+    """From the outputs of a layer to its inputs, by the lines around its activation."""
+    rows, offset, slack = carried
+    above, below = jnp.maximum(rows, 0.0), jnp.minimum(rows, 0.0)
+    line = layer.lines
+    offset = offset + jnp.sum(above * line.low_at + below * line.high_at, axis=1)
+    far = jnp.maximum(jnp.abs(line.low_at), jnp.abs(line.high_at))
+    terms = jnp.sum(jnp.abs(rows) * far, axis=1)
+    slack = slack + (layer.bias.size + 16) * jnp.finfo(rows.dtype).eps * terms
+    return Carried(above * line.low_slope + below * line.high_slope, offset, slack)
+
+
+def through_layer(carried: Carried, layer: Hidden) -> Carried:
+    """From the inputs of a layer to the outputs below, or the pixels."""
+    rows, offset, slack = carried
+    terms = jnp.sum(jnp.abs(rows) * (2 * layer.size)[None], axis=1)
+    slack = slack + (layer.bias.size + 16) * jnp.finfo(rows.dtype).eps * terms
+    return Carried(rows @ layer.weight, offset + rows @ layer.bias, slack)
+
+
+def over_ball(
+    carried: Carried, ball: AbstractBall, x: Float[Array, " pixels"], eps: Float[Array, ""]
+) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
+    """The least of rows over pixels in ball and box, and what rounding can do to it."""
+    pixels = jax.vmap(lambda row: ball.least(x, row, eps))(carried.rows)
+    size = jnp.abs(pixels) + jnp.abs(carried.offset)
+    slack = carried.slack + 16 * jnp.finfo(carried.rows.dtype).eps * size
+    return pixels + carried.offset, slack
 
 
 def hidden_layers(

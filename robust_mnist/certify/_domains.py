@@ -39,11 +39,13 @@ class Ends(NamedTuple):
         low: Lower ends.
         high: Upper ends.
         size: As in `Hidden`.
+        judged: What the margin of an image exceeds that is never judged wrong.
     """
 
     low: Neurons
     high: Neurons
     size: Neurons
+    judged: Float[Array, ""]
 
 
 class Explored(NamedTuple):
@@ -52,6 +54,8 @@ class Explored(NamedTuple):
     Attributes:
         bound: What is thought to be a lower bound on the margin, before it is proven.
         choices: What gives it: a slope for each neuron, and after them what else was chosen.
+        kept: Share of all intervals' widths in which a wrong image may lie, before it is proven; 1
+            where that was not asked.
         margin: The lowest margin that the network reached on the way, at `image`.
         image: In ball and box, but for rounding, though perhaps outside the domain.
         neuron: Which one to split.
@@ -67,6 +71,7 @@ class Explored(NamedTuple):
 
     bound: Float[Array, ""]
     choices: Float[Array, " choices"]
+    kept: Float[Array, ""]
     margin: Float[Array, ""]
     image: Float[Array, " pixels"]
     neuron: Int[Array, ""]
@@ -76,6 +81,29 @@ class Explored(NamedTuple):
     bound_below: Float[Array, ""]
     bound_above: Float[Array, ""]
     looseness: Float[Array, ""]
+
+
+class Proven(NamedTuple):
+    """What is known of a domain, with room for rounding.
+
+    Attributes:
+        bound: Lower bound on the margin of all that is judged wrong in it; infinite if none can be.
+        low: Lower ends of the neurons' inputs there: those of the domain, or narrower.
+        high: Upper ends.
+    """
+
+    bound: Float[Array, ""]
+    low: Neurons
+    high: Neurons
+
+
+class Climbed(NamedTuple):
+    """The best slopes of a domain; the names are those of `Explored`."""
+
+    bound: Float[Array, ""]
+    slope: Neurons
+    margin: Float[Array, ""]
+    image: Float[Array, " pixels"]
 
 
 class _Minimised(NamedTuple):
@@ -126,8 +154,8 @@ class AbstractSearch(eqx.Module):
     def proven(
         self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends,
         low: Neurons, high: Neurons, choices: Array,
-    ) -> Float[Array, ""]:  # fmt: skip
-        """A lower bound on the margin in a domain, with room for rounding."""
+    ) -> Proven:  # fmt: skip
+        """What is known of a domain, with room for rounding."""
 
     @abc.abstractmethod
     def __call__(
@@ -201,8 +229,9 @@ class Search(AbstractSearch):
     def proven(
         self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends,
         low: Neurons, high: Neurons, choices: Array,
-    ) -> Float[Array, ""]:  # fmt: skip
-        return proven(model, self.ball, x, y, other, eps, low, high, whole.size, choices)
+    ) -> Proven:  # fmt: skip
+        bound = proven(model, self.ball, x, y, other, eps, low, high, whole.size, choices)
+        return Proven(bound, low, high)
 
     def __call__(
         self,
@@ -225,9 +254,21 @@ class Search(AbstractSearch):
             verification via Lagrangian decomposition", 2021, for trial splits of filtered neurons.
         """
         del whole
+        problem = self.problem(model, x, y, other, eps)
+        found = self.climb(problem, low, high, start)
+        split = self.split(problem, low, high, found.slope)
+        kept = jnp.ones_like(eps)
+        return Explored(found.bound, found.slope, kept, found.margin, found.image, *split)
+
+    def problem(self, model: MLP, x: Array, y: Array, other: Array, eps: Array) -> "Problem":
+        """What is asked of one ball."""
         rows, offsets = margin_rows(model, y)
-        problem = Problem(model, self.ball, rows[other], offsets[other], x, eps)
-        curve = CURVES[model.activation]
+        return Problem(model, self.ball, rows[other], offsets[other], x, eps)
+
+    def climb(self, problem: "Problem", low: Neurons, high: Neurons, start: Neurons) -> Climbed:
+        """Better slopes, by Adam, and the lowest margin that was met."""
+        x, eps = problem.x, problem.eps
+        curve = CURVES[problem.model.activation]
         least, most = curve.slopes_between(low, high)
         scale = most - least + self.floor
 
@@ -252,18 +293,17 @@ class Search(AbstractSearch):
         state = (start, none, none, worst, start, -worst, x, x)
         count = jnp.arange(self.steps, dtype=x.dtype)
         (_, _, _, best, held, *reached, average), _ = jax.lax.scan(step, state, count)
-        margin, image = problem.attack(average, *reached)
-        split = self._split(problem, curve, low, high, held)
-        return Explored(best, held, margin, image, *split)
+        return Climbed(best, held, *problem.attack(average, *reached))
 
-    def _split(
-        self, problem: "Problem", curve: Curve, low: Neurons, high: Neurons, slope: Neurons
+    def split(
+        self, problem: "Problem", low: Neurons, high: Neurons, slope: Neurons
     ) -> tuple[Array, ...]:
         """The neuron whose split raises the lower of both bounds most, of those tried.
 
         The margin at the minimising image exceeds the bound by what the neurons' own minima lie
         below their values at that image: whoever adds most is tried first.
         """
+        curve = CURVES[problem.model.activation]
         solved = problem.minimise(low, high, slope)
         loose, point = problem.looseness(curve, solved, low, high)
         most, tried = jax.lax.top_k(loose, min(self.candidates, low.size))
@@ -385,21 +425,16 @@ class Problem(eqx.Module):
         middle = low + (high - low) / 2
         if not curve.kinked:
             return loose, middle
-        return loose_at_kinks(loose, low, high), jnp.zeros_like(middle)
+        # Straight on either side of 0, a neuron that does not bend gains nothing by a split. Each
+        # that bends has its looseness above 0, so that there is something to split until none does.
+        floor = jnp.maximum(loose, jnp.finfo(loose.dtype).tiny)
+        return jnp.where((low < 0) & (high > 0), floor, 0.0), jnp.zeros_like(middle)
 
     def layers(self, array: Neurons) -> list[Array]:
         return per_layer(self.model.layers[:-1], array)
 
 
-def loose_at_kinks(loose: Neurons, low: Neurons, high: Neurons) -> Neurons:
-    """Looseness of neurons that are straight on either side of 0: elsewhere a split gains nothing.
-
-    It is above 0 for each that bends, so that there is something to split until none does.
-    """
-    return jnp.where((low < 0) & (high > 0), jnp.maximum(loose, jnp.finfo(loose.dtype).tiny), 0.0)
-
-
-def per_layer(hidden: Sequence[Dense | Hidden], array: Neurons) -> list[Array]:
+def per_layer(hidden: Sequence[Dense], array: Neurons) -> list[Array]:
     """An array over all hidden neurons, cut into those of each layer."""
     return jnp.split(array, np.cumsum([layer.bias.size for layer in hidden])[:-1])
 

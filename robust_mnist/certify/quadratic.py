@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from robust_mnist.certify._backward import (
@@ -31,15 +30,7 @@ from robust_mnist.certify._backward import (
     worst,
 )
 from robust_mnist.certify._base import AbstractCertifier
-from robust_mnist.certify._domains import (
-    AbstractSearch,
-    Ends,
-    Explored,
-    Problem,
-    loose_at_kinks,
-    per_layer,
-)
-from robust_mnist.certify._lines import CURVES, Curve, lines, slopes
+from robust_mnist.certify._lines import CURVES, Curve, lines
 from robust_mnist.certify._norms import spectral_norm
 from robust_mnist.models import MLP
 from robust_mnist.threat import AbstractBall, Linf
@@ -49,8 +40,6 @@ Neurons = Float[Array, " neurons"]
 
 # Pieces of a neuron's interval: in the search its ends are tried, in the proof a line bounds each.
 TRIED, PROVEN = 16, 48
-# Logarithm of a bend that is none.
-FLAT = -30.0
 # Steps of the power method for each of Adam. With one alone the vector lags behind so far that the
 # bounds come out a quarter lower.
 POWERS = 4
@@ -137,10 +126,10 @@ class Quadratic(AbstractCertifier):
         linear = intersected(linear, rows, offsets, layers, model.activation)
         if not layers:
             return worst(linear, y)
-        problem = _Region.whole(model.activation, self.ball, layers, x, eps)
+        problem = _Region(self.ball, layers, x, eps, model.activation)
 
         def one(row: Array, offset: Array) -> Array:
-            bends, _ = problem.search(row, offset, problem.start(row), self.steps, self.rate)
+            bends = problem.search(row, offset, problem.start(row), self.steps, self.rate)
             return problem.proven(row, offset, bends)
 
         # The true class has no margin to itself.
@@ -154,8 +143,6 @@ class _Region(eqx.Module):
 
     ball: AbstractBall
     layers: list[Hidden]
-    low: list[Array]
-    high: list[Array]
     x: Float[Array, " pixels"]
     eps: Float[Array, ""]
     activation: str = eqx.field(static=True)
@@ -164,18 +151,10 @@ class _Region(eqx.Module):
     def curve(self) -> Curve:
         return CURVES[self.activation]
 
-    @classmethod
-    def whole(
-        cls, activation: str, ball: AbstractBall, layers: list[Hidden], x: Array, eps: Array
-    ) -> "_Region":
-        """The ball as a whole."""
-        low, high = [layer.low for layer in layers], [layer.high for layer in layers]
-        return cls(ball, layers, low, high, x, eps, activation)
-
     def search(
-        self, row: Array, offset: Array, start: list[_Bend], steps: int, rate: float | Array
-    ) -> tuple[list[_Bend], list[Array]]:
-        """Better choices, by Adam, and the eigenvectors that belong to them."""
+        self, row: Array, offset: Array, start: list[_Bend], steps: int, rate: float
+    ) -> list[_Bend]:
+        """Better choices, by Adam."""
         scales = self.scales(start)
         gradient = jax.grad(self.estimate, argnums=2, has_aux=True)
 
@@ -202,10 +181,8 @@ class _Region(eqx.Module):
         none = jax.tree.map(jnp.zeros_like, start)
         counts = jnp.arange(1, steps + 1, dtype=offset.dtype)
         lengths = rate * jnp.linspace(1.0, 0.05, steps, dtype=offset.dtype)
-        (bends, vectors, *_), _ = jax.lax.scan(
-            step, (start, vectors, none, none), (counts, lengths)
-        )
-        return bends, vectors
+        (bends, *_), _ = jax.lax.scan(step, (start, vectors, none, none), (counts, lengths))
+        return bends
 
     def pixels(self) -> tuple[Array, Array]:
         """A centre, and how far each pixel may be from it: `|d_j| <= far_j`, rounded up.
@@ -298,17 +275,8 @@ class _Region(eqx.Module):
         self, row: Array, offset: Array, bends: list[_Bend], vectors: list[Array]
     ) -> tuple[Array, list[Array]]:
         """The bound with eigenvalues from below, and the eigenvectors that they come from."""
-        bound, vectors, _ = self.bound(row, offset, bends, vectors)
-        return bound, vectors
-
-    def bound(
-        self, row: Array, offset: Array, bends: list[_Bend], vectors: list[Array]
-    ) -> tuple[Array, list[Array], tuple[Array, Array]]:
-        """The same, with the weights of pixels, and what the squares take."""
         spent, vectors = self.squares(bends, vectors)
-        slopes = [bend.slope for bend in bends]
-        total, weight = self._carried(row, offset, bends, slopes, self.low, self.high)
-        return total - spent, vectors, (weight, spent)
+        return self._carried(row, offset, bends) - spent, vectors
 
     def squares(self, bends: list[_Bend], vectors: list[Array]) -> tuple[Array, list[Array]]:
         """What the squares of all layers come to at most, with eigenvalues from below."""
@@ -327,46 +295,17 @@ class _Region(eqx.Module):
                 pushed = largest / shares**2 * centres[at - 1].steepest ** 2
         return largest / 2 * self.energy(1 / self.shares(bends[0])), after[::-1]
 
-    def _carried(
-        self, row: Array, offset: Array, bends: list[_Bend], slopes: list[Array],
-        low: list[Array], high: list[Array],
-    ) -> tuple[Array, Array]:  # fmt: skip
-        """The bound but for the squares, and the weights of pixels."""
+    def _carried(self, row: Array, offset: Array, bends: list[_Bend]) -> Array:
+        """The bound but for the squares."""
         weight, bound, centres = row, offset, self.centres()
         for at in reversed(range(len(self.layers))):
             layer, bend, centre = self.layers[at], bends[at], centres[at].inputs
-            multiplier, q = weight * slopes[at], jnp.exp(bend.bend)
-            z = self._lowest_point(weight, multiplier, q, centre, low[at], high[at])
+            multiplier, q = weight * bend.slope, jnp.exp(bend.bend)
+            z = self._lowest_point(weight, multiplier, q, centre, layer.low, layer.high)
             least = self._bent(weight, multiplier, q, centre)(z)
             bound = bound + jnp.sum(least) + multiplier @ layer.bias
             weight = multiplier @ layer.weight
-        return bound + self.ball.least(self.x, weight, self.eps), weight
-
-    def linear(
-        self, row: Array, offset: Array, bends: list[_Bend], slope: Neurons, low: Neurons,
-        high: Neurons,
-    ) -> Array:  # fmt: skip
-        """The bound but for the squares, with other slopes and ends."""
-        parts = (per_layer(self.layers, array) for array in (slope, low, high))
-        return self._carried(row, offset, bends, *parts)[0]
-
-    def looseness(self, row: Array, bends: list[_Bend], image: Array) -> tuple[Neurons, Neurons]:
-        """What weighs each neuron's output, and how far its bound is from its value at an image."""
-        inputs, outputs = [], image
-        for layer in self.layers:
-            inputs.append(layer.weight @ outputs + layer.bias)
-            outputs = self.curve.value(inputs[-1])
-        weight, weights, found, centres = row, [], [], self.centres()
-        for at in reversed(range(len(self.layers))):
-            layer, bend, centre = self.layers[at], bends[at], centres[at].inputs
-            multiplier, q = weight * bend.slope, jnp.exp(bend.bend)
-            lowest = self._lowest_point(weight, multiplier, q, centre, self.low[at], self.high[at])
-            value = self._bent(weight, multiplier, q, centre)
-            here = jnp.clip(inputs[at], self.low[at], self.high[at])
-            found.append(jnp.maximum(value(here) - value(lowest), 0.0))
-            weights.append(weight)
-            weight = multiplier @ layer.weight
-        return jnp.concatenate(weights[::-1]), jnp.concatenate(found[::-1])
+        return bound + self.ball.least(self.x, weight, self.eps)
 
     def _lowest_point(
         self, weight: Neurons, multiplier: Neurons, q: Neurons, centre: Neurons,
@@ -414,8 +353,7 @@ class _Region(eqx.Module):
         for at in reversed(range(len(self.layers))):
             layer, bend, centre = self.layers[at], bends[at], centres[at]
             multiplier, q = weight * bend.slope, jnp.exp(bend.bend)
-            ends = self.low[at], self.high[at]
-            least = self._least(weight, multiplier, q, centre.inputs, *ends)
+            least = self._least(weight, multiplier, q, centre.inputs, layer.low, layer.high)
             bound = bound + jnp.sum(least) + multiplier @ layer.bias
             terms = jnp.sum(jnp.abs(least)) + jnp.sum(jnp.abs(multiplier) * 2 * layer.size)
             slack = slack + (layer.bias.size + 16) * unit * terms
@@ -483,161 +421,6 @@ def _powers(weight: Array, root: Neurons, shares: Array, vector: Neurons) -> Neu
     return vector / jnp.where(size > 0, size, 1.0)
 
 
-class QuadraticSearch(AbstractSearch):
-    """Domains bounded with quadratic terms: a tenth of the domains per second, far fewer needed.
-
-    Attributes:
-        ball: Norm of the ball.
-        steps: Steps of Adam in a domain, from what was chosen for its parent. Few do not pay: with
-            16 half as many images are decided in a minute as with 64.
-        first_steps: Steps in a whole ball.
-        rate: Length of the first in a domain.
-        candidates: Neurons that are split on trial, those that make the bound loosest. With more of
-            them fewer images are decided in a minute: the trials promise too much for others.
-        batch: Domains per compiled call that suit a CPU.
-        wide_batch: The same for an accelerator.
-    """
-
-    ball: AbstractBall = Linf()
-    steps: int = eqx.field(static=True, default=64)
-    first_steps: int = eqx.field(static=True, default=100)
-    rate: float = 0.1
-    candidates: int = eqx.field(static=True, default=4)
-    batch: int = eqx.field(static=True, default=256)
-    wide_batch: int = eqx.field(static=True, default=16384)
-
-    def __check_init__(self) -> None:
-        _check_ball(self.ball)
-        if min(self.steps, self.first_steps, self.candidates) < 1:
-            raise ValueError(
-                "a search takes at least one step and tries at least one neuron, got "
-                f"steps={self.steps}, first_steps={self.first_steps} and "
-                f"candidates={self.candidates}"
-            )
-
-    @property
-    def name(self) -> str:
-        return "quadratic-branch-and-bound"
-
-    def choices(self, model: MLP) -> int:
-        return sum(2 * layer.bias.size + layer.weight.shape[1] for layer in model.layers[:-1])
-
-    def first(self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends) -> Array:
-        problem = self._problem(model, x, eps, whole, whole.low, whole.high)
-        rows, offsets = margin_rows(model, y)
-        row, offset = rows[other], offsets[other]
-        bends, _ = problem.search(row, offset, problem.start(row), self.first_steps, self.rate)
-        return _packed(bends)
-
-    def proven(
-        self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends,
-        low: Neurons, high: Neurons, choices: Array,
-    ) -> Float[Array, ""]:  # fmt: skip
-        problem = self._problem(model, x, eps, whole, low, high)
-        rows, offsets = margin_rows(model, y)
-        return problem.proven(rows[other], offsets[other], _unpacked(model, choices))
-
-    def __call__(
-        self, model: MLP, x: Array, y: Array, other: Array, eps: Array, whole: Ends,
-        low: Neurons, high: Neurons, start: Array,
-    ) -> Explored:  # fmt: skip
-        """Adam on slopes, bends and weights, then trial splits."""
-        rows, offsets = margin_rows(model, y)
-        row, offset = rows[other], offsets[other]
-        problem = self._problem(model, x, eps, whole, low, high)
-        bends = _unpacked(model, start)
-        bends, vectors = problem.search(row, offset, bends, self.steps, self.rate)
-        bound, _, (weight, spent) = problem.bound(row, offset, bends, vectors)
-        image = x + self.ball.ascend(x, -weight, eps)
-        linear = Problem(model, self.ball, row, offset, x, eps)
-        reached = jnp.sum(row * linear.outputs(image)) + offset
-        margin, image = linear.attack(image, reached, image)
-        # What each bend takes of the bound, to first order.
-        taken = jax.grad(lambda bends: problem.squares(bends, vectors)[0])(bends)
-        taken = jnp.concatenate([one.bend for one in taken])
-        split = self._split(problem, row, offset, bends, image, spent, taken)
-        return Explored(bound, _packed(bends), margin, image, *split)
-
-    def _problem(
-        self, model: MLP, x: Array, eps: Array, whole: Ends, low: Neurons, high: Neurons
-    ) -> _Region:
-        hidden = model.layers[:-1]
-        arrays = (per_layer(hidden, array) for array in (*whole, low, high))
-        layers, lows, highs = [], [], []
-        for layer, least, most, size, left, right in zip(hidden, *arrays, strict=True):
-            chosen = slopes(model.activation, least[None], most[None])
-            enclosed = lines(model.activation, least[None], most[None], *chosen)
-            layers.append(Hidden(layer.weight, layer.bias, least, most, size, enclosed))
-            lows.append(left)
-            highs.append(right)
-        return _Region(self.ball, layers, lows, highs, x, eps, model.activation)
-
-    def _split(
-        self, problem: _Region, row: Array, offset: Array, bends: list[_Bend], image: Array,
-        spent: Array, taken: Neurons,
-    ) -> tuple[Array, ...]:  # fmt: skip
-        """The neuron whose split raises the lower of both bounds most, of those tried.
-
-        Each half is tried with the neuron's bend and without it. What the bend takes of the bound
-        is known to first order alone, which promises too much: good enough to choose by.
-        """
-        join, curve = jnp.concatenate, problem.curve
-        low, high = join(problem.low), join(problem.high)
-        weights, loose = problem.looseness(row, bends, image)
-        middle = low + (high - low) / 2
-        if curve.kinked:
-            middle = jnp.zeros_like(middle)
-            loose = loose_at_kinks(loose, low, high)
-        centre = join([one.inputs for one in problem.centres()])
-        bent, slope = (join([getattr(bend, name) for bend in bends]) for name in ("bend", "slope"))
-        q = jnp.exp(bent)
-        most, tried = jax.lax.top_k(loose, min(self.candidates, low.size))
-        curved, straight = [], []
-        for left, right in ((low, middle), (middle, high)):
-            width, half = jnp.maximum(right - left, 1e-6), left + (right - left) / 2
-            chord = (curve.value(right) - curve.value(left)) / width
-            sag = curve.value(half) - (curve.value(left) + curve.value(right)) / 2
-            held = jnp.where(weights == 0, 1.0, weights)
-            along = jnp.where(8 * weights * sag / width**2 > q, chord, curve.slope(half))
-            curved.append(jnp.where(weights == 0, slope, along + q / held * (half - centre)))
-            under, over = slopes(problem.activation, left[None], right[None])
-            straight.append(jnp.where(weights > 0, under[0], over[0]))
-        put = lambda array, at, value: jnp.where(jnp.arange(array.size) == at, value, array)
-
-        def halves(at: Array) -> list[Array]:
-            ends = (low, put(high, at, middle[at])), (put(low, at, middle[at]), high)
-            flat = per_layer(problem.layers, put(bent, at, FLAT))
-            unbent = [bend._replace(bend=part) for bend, part in zip(bends, flat, strict=True)]
-            ways = (curved, bends, spent), (straight, unbent, spent - taken[at])
-            return [
-                problem.linear(row, offset, chosen, put(slope, at, along[at]), *sides) - cost
-                for alongs, chosen, cost in ways
-                for along, sides in zip(alongs, ends, strict=True)
-            ]
-
-        lower, upper, *freed = jax.vmap(halves)(tried)
-        low_half, high_half = (
-            jnp.maximum(*pair) for pair in zip((lower, upper), freed, strict=True)
-        )
-        gain = jnp.minimum(low_half, high_half) + 0.01 * (low_half + high_half)
-        pick = jnp.argmax(jnp.where(most > 0, gain, -jnp.inf))
-        at = tried[pick]
-        return at, middle[at], curved[0][at], curved[1][at], lower[pick], upper[pick], most[pick]
-
-
 def _check_ball(ball: AbstractBall) -> None:
     if ball.name not in ("linf", "l2", "l1"):
         raise ValueError(f"quadratic terms bound changes in linf, l2 or l1, got {ball.name}")
-
-
-def _packed(bends: list[_Bend]) -> Float[Array, " choices"]:
-    """All choices in a row, the slopes of all layers first."""
-    return jnp.concatenate([getattr(bend, name) for name in _Bend._fields for bend in bends])
-
-
-def _unpacked(model: MLP, choices: Float[Array, " choices"]) -> list[_Bend]:
-    hidden = model.layers[:-1]
-    sizes = [layer.bias.size for layer in hidden] * 2 + [layer.weight.shape[1] for layer in hidden]
-    parts = jnp.split(choices, np.cumsum(sizes)[:-1])
-    count = len(hidden)
-    return [_Bend(*parts[at::count]) for at in range(count)]

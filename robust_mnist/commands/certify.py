@@ -15,7 +15,7 @@ from robust_mnist.commands._opening import check_above, check_flags, placed, set
 from robust_mnist.commands._programs import start_jax
 from robust_mnist.commands._result import Result, columns
 from robust_mnist.commands.pipeline import Job
-from robust_mnist.config import CERTIFY, flags
+from robust_mnist.config import CERTIFY, CLOSE, flags
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
@@ -386,7 +386,8 @@ def _methods(command: config.Certify, activation: str) -> Sequence[str]:
         sweeping.check_method(method, command.norm, activation)
     if command.methods:
         return command.methods
-    found = [name for name in CERTIFY[command.norm] if sweeping.applies(name, activation)]
+    names = CLOSE if isinstance(command, config.Close) else CERTIFY
+    found = [name for name in names[command.norm] if sweeping.applies(name, activation)]
     if not CERTIFIERS.keys() & found:
         raise InputError(
             f"no certifier of {command.norm} knows the activation {activation}; those of linf and "

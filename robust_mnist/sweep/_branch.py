@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int
 
-from robust_mnist.certify._backward import hidden_layers
+from robust_mnist.certify._backward import hidden_layers, lowest, margin_rows
 from robust_mnist.certify._domains import AbstractSearch, Ends, Explored, Search
 from robust_mnist.certify._linear import least_margin
 from robust_mnist.certify._lines import CURVES
@@ -34,6 +34,8 @@ PARTS = 8
 PROGRAMS, PATIENCE = 32, 0.5
 # Margins that HiGHS cannot tell from 0: its tolerance is 1e-7, in the inputs of neurons.
 TIE = 1e-5
+# Domains that keep a smaller share of their intervals are not halved: contracting goes on.
+SHRUNK = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,22 @@ class Progress(NamedTuple):
     seconds: float
 
 
+class Narrowed(NamedTuple):
+    """What is proven of domains, a row each.
+
+    Attributes:
+        bound: As in `Proven`.
+        kept: Share of all intervals' widths that is left.
+        low: Where the neurons' inputs are cut off below.
+        high: The same above.
+    """
+
+    bound: Float[Array, " domains"]
+    kept: Float[Array, " domains"]
+    low: Float[Array, "domains neurons"]
+    high: Float[Array, "domains neurons"]
+
+
 class Balls(NamedTuple):
     """The balls to decide, on the device, in the precision to compute in.
 
@@ -77,6 +95,7 @@ class Balls(NamedTuple):
         low: Lower bounds on the inputs of all hidden neurons in the ball.
         high: Upper bounds.
         size: As in `Hidden`.
+        judged: As in `Ends`.
     """
 
     images: Float[Array, "images pixels"]
@@ -85,10 +104,11 @@ class Balls(NamedTuple):
     low: Float[Array, "images neurons"]
     high: Float[Array, "images neurons"]
     size: Float[Array, "images neurons"]
+    judged: Float[Array, ""]
 
     def whole(self, image: Array) -> Ends:
         """What is known of the neurons' inputs in a ball."""
-        return Ends(self.low[image], self.high[image], self.size[image])
+        return Ends(self.low[image], self.high[image], self.size[image], self.judged)
 
     def ends(self, image: Array, low: Array, high: Array) -> tuple[Array, Array]:
         """The intervals of the neurons' inputs in a domain: what holds in the ball, cut off."""
@@ -101,13 +121,14 @@ class Balls(NamedTuple):
 class BranchAndBound:
     """Decide images at one radius each: prove the ball right, or find a wrong image in it.
 
-    A domain whose bound is not proven is split at the input of a neuron. Each half is proven by the
-    trial that chose the split, as a third of all domains are, or comes to the pool. What the search
+    A domain whose bound is not proven comes back to the pool as it is where the search has narrowed
+    it, and else is split at the input of a neuron. Each half is proven by the trial that chose the
+    split, as a third of all are with lines alone, or comes to the pool. What the search
     in float32 finds is proven anew in float64, with room for rounding, before it counts; what it
     meets that is wrong is judged as the answer of any attack.
 
     Another one, as of a second `close`, goes on with what this one has `left`: the cuts of its open
-    domains are enough, and slopes are found again. Of 16 images that lines prove
+    domains are enough, and what else was chosen is found again. Of 16 images that lines prove
     (`salman2019-nor-mlp-b` at 0.02), 40,000 domains decide 10, twice 20,000 with what was left
     half-way (1,431 domains, a file of 20 kB) decide the same 10, and from whole balls 6.
 
@@ -153,20 +174,23 @@ class BranchAndBound:
         self.least = least_bound(model)
         with jax.enable_x64(True):
             self.wide_model = widened(model)
-            roots = in_chunks(
-                lambda x, e: _roots(search, self.wide_model, x, e),
+            *roots, margins = in_chunks(
+                lambda x, y, e: _roots(search, self.wide_model, x, y, e),
                 ROOTS if cpu else WIDE_ROOTS,
-                pixels.astype(np.float64), np.full(count, eps, np.float64),
+                pixels.astype(np.float64), self.labels, np.full(count, eps, np.float64),
             )  # fmt: skip
             images, labels, *ends = (padded(array, size) for array in (pixels, self.labels, *roots))
-            self.wide = Balls(
-                *jax.device_put((images.astype(np.float64), labels, np.float64(eps), *ends))
-            )
+            wide = images.astype(np.float64), labels, np.float64(eps), *ends, np.float64(self.least)
+            self.wide = Balls(*jax.device_put(wide))
         self.piecewise = CURVES[model.activation].kinked and isinstance(search.ball, Linf)
         self.tied = np.zeros(count, bool)
         self._pixels, (self._low, self._high, _) = pixels.astype(np.float64), roots
-        single = (array.astype(np.float32) for array in ends)
-        self.balls = Balls(*jax.device_put((images, labels, np.float32(eps), *single)))
+        ends = [array.astype(np.float32) for array in ends]
+        single = images, labels, np.float32(eps), *ends, np.float32(self.least)
+        self.balls = Balls(*jax.device_put(single))
+        # The true class has no margin to itself.
+        self._possible = ~(margins > self.least)
+        self._possible[np.arange(count), self.labels] = False
         classes = model.layers[-1].bias.size
         begun = OpenDomains.none() if left is None else left
         self._begun = sound(begun, self.labels, classes, self._low, self._high)
@@ -177,20 +201,19 @@ class BranchAndBound:
     def _begin(self) -> None:
         """What was kept, and for every other image and class one domain: the whole ball.
 
+        Classes that linear bounds rule out need none, which are most.
+
         They come to the pool a batch at a time, as finding where each starts is much of its work.
         """
         neurons = self.balls.low.shape[1]
         self.frontier = Frontier(neurons, self.search.choices(self.model), self.batch)
-        classes = self.model.layers[-1].bias.size
-        image, other = (
-            grid.reshape(-1).astype(np.int32)
-            for grid in np.meshgrid(np.arange(len(self.labels)), np.arange(classes), indexing="ij")
-        )
+        image, other = (place.astype(np.int32) for place in np.nonzero(self._possible))
         self._resumed = self._begun
-        mine = (other != self.labels[image]) & ~np.isin(image, self._resumed.image)
+        mine = ~np.isin(image, self._resumed.image)
         self._whole = Domains(image, other, np.zeros(image.size, np.float32)).take(mine)
         known = np.concatenate([self._resumed.image, self._whole.image])
         self.waiting = np.bincount(known, minlength=len(self.labels))
+        self.certified |= self.waiting == 0
         self._torn = False
 
     def _add_more(self) -> bool:
@@ -277,14 +300,18 @@ class BranchAndBound:
         self._count(domains.image)
         # What the rest is decided by comes to the host; images and rows stay.
         told = jax.device_get((
-            explored.bound, explored.margin, explored.looseness,
+            explored.bound, explored.kept, explored.margin, explored.looseness,
             explored.bound_below, explored.bound_above,
         ))  # fmt: skip
-        bound, margin, looseness, *bounds = (array[: len(domains.image)] for array in told)
+        bound, kept, margin, looseness, *bounds = (array[: len(domains.image)] for array in told)
         self._attack(domains.image, margin, explored.image)
         whole = cuts._replace(start=explored.choices)
         found = domains._replace(bound=bound)
-        left = ~self._prove(found, at, whole)
+        done, kept, whole = self._prove(found, at, whole, (bound > 0) | (kept < 1))
+        # What has shrunk comes back as it is: that costs one domain, and halving it two.
+        shrunk = ~done & (kept < SHRUNK)
+        self._push(found, whole, shrunk)
+        left = ~done & ~shrunk
         splits = looseness > 0
         # The whole where there is nothing to split.
         ended = left & ~splits
@@ -294,7 +321,7 @@ class BranchAndBound:
         for half, trial in zip(_halves(whole, explored), bounds, strict=True):
             # What holds for the whole holds for its parts.
             tried = found._replace(bound=np.maximum(bound, trial))
-            done = self._prove(tried, at, half, left)
+            done, *_ = self._prove(tried, at, half, left & (tried.bound > 0))
             self._count(tried.image[done])
             self._push(tried, half, left & ~done)
 
@@ -334,25 +361,39 @@ class BranchAndBound:
         domains: Domains,
         at: tuple[Array, Array],
         cuts: Cuts,
-        among: np.ndarray | None = None,
-    ) -> Bool[np.ndarray, " domains"]:
-        """Which domains hold no wrong image, in float64."""
-        done = domains.bound > 0
-        if among is not None:
-            done &= among
-        if not done.any():
-            return done
-        places = np.flatnonzero(done)
+        mask: Bool[np.ndarray, " domains"],
+    ) -> tuple[Bool[np.ndarray, " domains"], Float[np.ndarray, " domains"], Cuts]:
+        """Which of some domains hold nothing wrong, in float64, and where the others may hold it.
+
+        Args:
+            domains: A batch at most.
+            at: Image and class of each.
+            cuts: Their rows.
+            mask: Which to look at.
+
+        Returns:
+            Those that are proven; what share of its width each has kept; and the rows, cut off
+            there.
+        """
+        places, kept = np.flatnonzero(mask), np.ones(mask.size)
         # In parts: often little of a batch has to be proven.
         size = max(1, self.batch // PARTS)
         parts = [places[start : start + size] for start in range(0, places.size, size)]
         with jax.enable_x64(True):
             # All of them started before one is waited for.
-            bounds = jax.device_get([
+            found = [
                 _proven(self.search, self.wide_model, self.wide, *at, cuts, padded(part, size))
                 for part in parts
-            ])  # fmt: skip
-        return self._settle(domains, places, np.concatenate(bounds))
+            ]
+            told = jax.device_get([(one.bound, one.kept) for one in found])
+        if not parts:
+            return np.zeros(mask.size, bool), kept, cuts
+        for part, one, (_, share) in zip(parts, found, told, strict=True):
+            if np.any(share < 1):
+                cuts = _cut_off(cuts, padded(part, size), one.low, one.high)
+        bounds, shares = (np.concatenate(each) for each in zip(*told, strict=True))
+        kept[places] = shares[: places.size]
+        return self._settle(domains, places, bounds), kept, cuts
 
     def _settle(
         self, domains: Domains, places: np.ndarray, bounds: np.ndarray
@@ -404,10 +445,15 @@ class BranchAndBound:
             bounds = _proven(
                 Search(self.search.ball), self.wide_model, self.wide, jnp.asarray(image),
                 jnp.asarray(other), some._replace(start=jnp.asarray(slopes)), np.arange(PROGRAMS),
-            )  # fmt: skip
+            ).bound  # fmt: skip
         done = self._settle(domains, places, np.asarray(bounds))
-        # The least margin there is: with it so low, no bound will do, and no image was found wrong.
-        final = places[(margins[: places.size] <= TIE) & ~done[places]]
+        # The least margin there is, where indeed nothing bends: with it so low, no bound will do,
+        # and no image was found wrong.
+        bends = (np.maximum(lows, self._low[image]) < 0) & (
+            np.minimum(highs, self._high[image]) > 0
+        )
+        low = (margins <= TIE) & ~bends.any(axis=1)
+        final = places[low[: places.size] & ~done[places]]
         self.tied[domains.image[final]] = True
         return done
 
@@ -422,14 +468,18 @@ def _roots(
     search: AbstractSearch,
     model: MLP,
     images: Float[Array, "images pixels"],
+    labels: Int[Array, " images"],
     eps: Float[Array, " images"],
-) -> tuple[Array, Array, Array]:
-    def one(x: Array, radius: Array) -> tuple[Array, Array, Array]:
-        layers = hidden_layers(model, search.ball, x, radius, refine=True)
-        join = lambda name: jnp.concatenate([getattr(layer, name) for layer in layers])
-        return join("low"), join("high"), join("size")
+) -> tuple[Array, Array, Array, Array]:
+    """The neurons' ends in whole balls, what no partial sum exceeds, and bounds on all margins."""
 
-    return jax.vmap(one)(images, eps)
+    def one(x: Array, y: Array, radius: Array) -> tuple[Array, Array, Array, Array]:
+        layers = hidden_layers(model, search.ball, x, radius, refine=True)
+        margins = lowest(*margin_rows(model, y), layers, search.ball, x, radius)
+        join = lambda name: jnp.concatenate([getattr(layer, name) for layer in layers])
+        return join("low"), join("high"), join("size"), margins
+
+    return jax.vmap(one)(images, labels, eps)
 
 
 @eqx.filter_jit
@@ -473,18 +523,43 @@ def _halves(cuts: Cuts, explored: Explored) -> tuple[Cuts, Cuts]:
 def _proven(
     search: AbstractSearch, model: MLP, balls: Balls, image: Array, other: Array, cuts: Cuts,
     rows: Array | np.ndarray,
-) -> Float[Array, " domains"]:  # fmt: skip
-    """Bounds of some rows of a batch."""
+) -> Narrowed:  # fmt: skip
+    """What is known of some rows of a batch."""
     image, other, cuts = jax.tree.map(lambda array: array[rows], (image, other, cuts))
 
-    def one(at: Array, other: Array, low: Array, high: Array, start: Array) -> Array:
-        low, high = balls.ends(at, low, high)
-        return search.proven(
-            model, balls.images[at], balls.labels[at], other, balls.eps, balls.whole(at),
-            low, high, start.astype(low.dtype),
+    def one(at: Array, other: Array, low: Array, high: Array, start: Array) -> Narrowed:
+        ends = balls.ends(at, low, high)
+        found = search.proven(
+            model, balls.images[at], balls.labels[at], other, balls.eps, balls.whole(at), *ends,
+            start.astype(ends[0].dtype),
         )  # fmt: skip
+        # What was not cut off stays so, and takes no room where open domains are kept.
+        low = jnp.where(found.low > ends[0], _rounded(found.low, low, -1), low)
+        high = jnp.where(found.high < ends[1], _rounded(found.high, high, 1), high)
+        # Of what is kept, so that it is 1 where nothing changes.
+        left = balls.ends(at, low, high)
+        kept = jnp.sum(left[1] - left[0]) / jnp.sum(ends[1] - ends[0])
+        return Narrowed(found.bound, kept, low, high)
 
     return jax.vmap(one)(image, other, *cuts)
+
+
+def _rounded(ends: Array, like: Array, side: int) -> Array:
+    """In the precision of others, away from the domain: down where `side` is -1, up where it is 1.
+
+    Numbers below the smallest normal one count as 0 on some devices, and become that one.
+    """
+    near, tiny = ends.astype(like.dtype), float(jnp.finfo(like.dtype).tiny)
+    within = side * (near.astype(ends.dtype) - ends) < 0
+    away = jnp.nextafter(near, jnp.asarray(side * jnp.inf, like.dtype))
+    normal = jnp.where(within, away, near)
+    return jnp.where(jnp.abs(ends) < tiny, jnp.asarray(side * tiny, like.dtype), normal)
+
+
+@jax.jit
+def _cut_off(cuts: Cuts, rows: Array, low: Array, high: Array) -> Cuts:
+    """The same, with other ends of some rows."""
+    return cuts._replace(low=cuts.low.at[rows].set(low), high=cuts.high.at[rows].set(high))
 
 
 @jax.jit

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, PRNGKeyArray
 
-from robust_mnist.certify import CERTIFIERS, SEARCHES, AbstractSearch
+from robust_mnist.certify import CERTIFIERS, SEARCHES
 from robust_mnist.clock import stopwatch
 from robust_mnist.data import Part
 from robust_mnist.models import MLP
@@ -24,9 +24,6 @@ from robust_mnist.sweep._sweep import Task, _Network, _write
 
 # How much of the budget is over when the methods before branch and bound have to end.
 METHODS_SHARE = 0.5
-# What the searches take of the rest. Time that the first leaves is the second's. What many steps
-# with quadratic terms leave open, lines hardly ever decide.
-SHARES = 0.75, 0.25
 # Where a method took fewer seconds it runs on twice as many images the next time. Between two times
 # it tells how far it is, and ends where its time is over.
 BRIEF = 2.0
@@ -227,39 +224,22 @@ def _branch(
     model: MLP, part: Part, bounds: Bounds, eps: float, budget: Budget,
     left: dict[str, OpenDomains] | None = None,
 ) -> Generator[Tried | Progress, None, None]:  # fmt: skip
-    """Branch and bound on what is open, by one search after the other, each with its share."""
-    start, rest = time.monotonic(), 1.0
-    for search, share in zip(SEARCHES[bounds.radii.norm], SHARES, strict=True):
-        places = np.flatnonzero(open_at(bounds, eps))
-        seconds = budget.seconds - (time.monotonic() - start)
-        if not places.size:
-            return
-        if seconds <= 0:
-            yield Tried(f"{search.name}-{bounds.radii.norm}", 0, 0, 0.0, 0.0, late=places.size)
-            continue
-        own = Budget(seconds * share / rest, budget.domains * share)
-        yield from _explore(search, model, part, bounds, places, eps, start, left, own)
-        rest -= share
-
-
-def _explore(
-    search: AbstractSearch, model: MLP, part: Part, bounds: Bounds, places: np.ndarray, eps: float,
-    start: float, left: dict[str, OpenDomains] | None, budget: Budget,
-) -> Generator[Tried | Progress, None, None]:  # fmt: skip
-    """Branch and bound on some images; nothing that it decides is lost if it is cut short.
-
-    `start` is when the first search began.
-    """
+    """Branch and bound on what is open; nothing that it decides is lost if it is cut short."""
+    search, start = SEARCHES[bounds.radii.norm], time.monotonic()
+    places = np.flatnonzero(open_at(bounds, eps))
     method = f"{search.name}-{bounds.radii.norm}"
+    if budget.seconds <= 0:
+        yield Tried(method, 0, 0, 0.0, 0.0, late=places.size)
+        return
     work: BranchAndBound | None = None
     held = (left or {}).get(search.name, OpenDomains.none()).among(places)
     decided = np.full(places.size, np.nan)
     with stopwatch() as elapsed:
         try:
-            before = time.monotonic()
             work = BranchAndBound(search, model, part.take(places), eps, left=held)
             last = time.monotonic()
-            for progress in work.run(Budget(budget.seconds - (last - before), budget.domains)):
+            decided[~work.open] = last - start
+            for progress in work.run(Budget(budget.seconds - (last - start), budget.domains)):
                 now = time.monotonic()
                 decided[np.isnan(decided) & ~work.open] = now - start
                 if now - last > HAND_OVER:
@@ -271,7 +251,8 @@ def _explore(
             if work is not None:
                 _hand_over(bounds, method, places, work)
                 _leave(left, search.name, places, work, held)
-    settled, begun = places.size - int(np.sum(open_at(bounds, eps))), int(np.sum(work.spent > 0))
+    settled = places.size - int(np.sum(open_at(bounds, eps)))
+    begun = int(np.sum((work.spent > 0) | ~work.open))
     yield Tried(
         method, begun, settled, elapsed.seconds, elapsed.compile_seconds, work.explored,
         tuple(
