@@ -294,7 +294,7 @@ def test_only_the_radii_asked_for_are_decided(model, right):
     found = stage(model, right, bounds, "pgd40-linf", gap=np.inf, radii=(0.01, 0.03))
     for eps in (0.01, 0.03):
         key = jax.random.key(0)
-        grid.merge("pgd40-linf", run_cell(model, right, grid, "pgd40-linf", eps, key))
+        grid.merge("pgd40-linf", run_cell(model, right, grid, "pgd40-linf", eps, key), own_at=eps)
     wanted = [0.01, 0.03]
     ours, plain = bounds.radii.attacked_accuracy(wanted), grid.radii.attacked_accuracy(wanted)
     assert np.array_equal(ours, plain)

@@ -10,7 +10,7 @@ from robust_mnist.attacks._closest import Closest
 from robust_mnist.attacks._schedule import cosine
 from robust_mnist.attacks.losses import AbstractLoss, Margin, words
 from robust_mnist.models import AbstractClassifier
-from robust_mnist.threat import L2, AbstractBall, room
+from robust_mnist.threat import L2, AbstractBall, room, to_unit
 
 
 # 1/p + 1/q = 1; a change of size e moves a linear score by at most e times the dual norm.
@@ -117,7 +117,8 @@ class FMN(AbstractMinimalAttack):
             return jnp.maximum(jnp.where(value >= 0, less, more), 1.0)
         # Pixels at their end do not help to get there; nor would a step that ends just before it.
         free = jnp.where(room(z, gradient) > 0, gradient, 0.0)
-        slope = jnp.linalg.norm(free, ord=_DUAL[self.ball.name])
+        unit, scale = to_unit(free)
+        slope = scale * jnp.linalg.norm(unit, ord=_DUAL[self.ball.name])
         boundary = size + (1 + gamma) * jnp.abs(value) / jnp.where(slope > 0, slope, 1.0)
         boundary = jnp.where(slope > 0, boundary, jnp.inf)
         less = jnp.minimum(jnp.minimum(eps, closest.size) * (1 - gamma), closest.size)

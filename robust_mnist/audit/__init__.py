@@ -34,6 +34,7 @@ from robust_mnist.audit.precision import precision
 from robust_mnist.audit.raw_monotone import raw_monotone
 from robust_mnist.audit.reaches_zero import reaches_zero
 from robust_mnist.audit.restarts import restarts
+from robust_mnist.audit.run_counts import run_counts
 from robust_mnist.audit.sandwich import sandwich
 from robust_mnist.audit.seeds import seeds
 from robust_mnist.audit.silent_success import silent_success
@@ -73,6 +74,7 @@ CHECKS: dict[str, Callable[[Evidence], Finding | None]] = with_plugins(
         "G24-seeds": seeds,
         "G25-clean-count": clean_count,
         "G26-reaches-zero": reaches_zero,
+        "G27-run-counts": run_counts,
     },
 )
 
@@ -92,6 +94,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "radii above 0 in a norm with targeted PGD": ("G15-targeted",),
     "a wrong image": ("G16-feasibility",),
     "an attack": ("nonfinite", "G17-precision", "G25-clean-count", "G26-reaches-zero"),
+    "an attack on single radii, with its runs counted": ("G27-run-counts",),
     "a radius at which wrong images can be planted": ("G20-planted",),
     "two attacks of many steps in one norm": ("G22-optimality",),
     "a certificate": ("G23-sandwich",),

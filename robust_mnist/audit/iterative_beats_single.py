@@ -39,9 +39,11 @@ def _leads(evidence: Evidence, norm: str) -> list[tuple[int, int, str]]:
     single, many = np.min(sizes[True], axis=0), np.min(sizes[False], axis=0)
     both = ~np.isnan(single) & ~np.isnan(many)
     rows = evidence.rows[(evidence.rows.norm == norm) & (evidence.rows.eps > 0)]
+    ran = rows[rows.kind == "attacked"].groupby("eps").method.agg(set)
     lead = lambda eps: int(np.sum(single[both] <= eps) - np.sum(many[both] <= eps))
     return [
         (max(lead(eps), 0), int(both.sum()), f" at eps = {eps:g} in {norm}")
-        for eps in rows.eps.unique()
-        if both.any()
+        for eps, methods in ran.items()
+        # Where one of them did not run, what it found at other radii is all that is known of it.
+        if both.any() and methods >= {*evidence.own[norm]}
     ]

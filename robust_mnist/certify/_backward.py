@@ -13,6 +13,10 @@ from robust_mnist.models import ACTIVATIONS, MLP
 from robust_mnist.threat import AbstractBall, Linf
 
 
+# No sum here has more terms: a layer so wide would have weights of gigabytes.
+MOST_TERMS = 2**20
+
+
 class Hidden(NamedTuple):
     """A hidden layer and what is known of it on a ball.
 
@@ -52,7 +56,7 @@ def lowest(
     (n + 1) u |w| size. The sums of intercepts and biases differ by n u (|rows| |intercepts| +
     |w| |bias|). All of these are added up and taken twice, and 16 more than n each, which covers
     terms of order u^2, the sum of the sums, and the rounding of the slack itself. What the pixels
-    add is rounded down where it is computed.
+    add is rounded down where it is computed. What underflows is covered by `vanished`.
 
     Reference:
         Zhang et al., "Efficient neural network robustness certification with general activation
@@ -72,6 +76,20 @@ def lowest(
         carried = through_layer(through_activation(carried, layer), layer)
     value, slack = over_ball(carried, ball, x, eps)
     return value - slack
+
+
+def vanished(sizes: Float[Array, " neurons"]) -> Float[Array, ""]:
+    """What products that underflow can change in a bound.
+
+    XLA replaces each by 0, an error of at most the smallest normal number. An entry of a row is a
+    sum of `MOST_TERMS` products at most, and weighs an input or an output of its neuron.
+
+    Args:
+        sizes: Bounds on the inputs of a layer, in magnitude. No activation among `CURVES` gives
+            more than its input and 1.
+    """
+    tiny = float(jnp.finfo(sizes.dtype).tiny)
+    return MOST_TERMS * tiny * jnp.sum(sizes + 1)
 
 
 class Carried(NamedTuple):
@@ -97,6 +115,7 @@ def through_activation(carried: Carried, layer: Hidden) -> Carried:
     far = jnp.maximum(jnp.abs(line.low_at), jnp.abs(line.high_at))
     terms = jnp.sum(jnp.abs(rows) * far, axis=1)
     slack = slack + (layer.bias.size + 16) * jnp.finfo(rows.dtype).eps * terms
+    slack = slack + vanished(layer.size)
     return Carried(above * line.low_slope + below * line.high_slope, offset, slack)
 
 
@@ -105,6 +124,7 @@ def through_layer(carried: Carried, layer: Hidden) -> Carried:
     rows, offset, slack = carried
     terms = jnp.sum(jnp.abs(rows) * (2 * layer.size)[None], axis=1)
     slack = slack + (layer.bias.size + 16) * jnp.finfo(rows.dtype).eps * terms
+    slack = slack + vanished(layer.size)
     return Carried(rows @ layer.weight, offset + rows @ layer.bias, slack)
 
 
@@ -114,7 +134,7 @@ def over_ball(
     """The least of rows over pixels in ball and box, and what rounding can do to it."""
     pixels = jax.vmap(lambda row: ball.least(x, row, eps))(carried.rows)
     size = jnp.abs(pixels) + jnp.abs(carried.offset)
-    slack = carried.slack + 16 * jnp.finfo(carried.rows.dtype).eps * size
+    slack = carried.slack + 16 * jnp.finfo(carried.rows.dtype).eps * size + vanished(x)
     return pixels + carried.offset, slack
 
 

@@ -38,9 +38,9 @@ def spectral_norm(
         scaled = scale[:, None] * weight
         gram = scaled.T @ scaled
     slack = (max(rows, columns) + 16) * limits.eps
-    # The second term is what underflows, before it is scaled or after.
+    # The second term is what underflows, in each product, before it is scaled or after.
     steepest = jnp.maximum(1.0, jnp.max(scale) ** 2)
-    lost = slack * jnp.trace(gram) + weight.size * limits.tiny * steepest
+    lost = slack * jnp.trace(gram) + 4 * weight.size * limits.tiny * steepest
     return jnp.sqrt(_largest(gram) + lost) * (1 + 16 * limits.eps)
 
 
@@ -60,6 +60,19 @@ def _largest(gram: Float[Array, "rows rows"]) -> Float[Array, ""]:
 
 
 def _frobenius(matrix: Float[Array, "rows rows"]) -> Float[Array, ""]:
-    # In units of the largest entry, whose square may be too large a number.
-    unit = jnp.max(jnp.abs(matrix))
-    return unit * jnp.linalg.norm(matrix / jnp.where(unit > 0, unit, 1.0))
+    return length(matrix.reshape(-1))
+
+
+def length(values: Float[Array, "*rows entries"]) -> Float[Array, "*rows"]:
+    """Euclidean lengths of rows, however small or large their entries.
+
+    In units of the largest entry: its square may be 0 or infinite, and a length of 0 proves what is
+    false. The square of an entry that is far smaller may underflow, which changes the length by
+    less than rounding does.
+
+    Args:
+        values: One or several rows.
+    """
+    largest = jnp.max(jnp.abs(values), axis=-1, keepdims=True)
+    shares = values / jnp.where(largest > 0, largest, 1.0)
+    return largest[..., 0] * jnp.sqrt(jnp.sum(shares * shares, axis=-1))

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Int
 
 from robust_mnist.certify._backward import Hidden, hidden_layers, margin_rows, worst
 from robust_mnist.certify._base import AbstractCertifier
-from robust_mnist.certify._intervals import affine
+from robust_mnist.certify._intervals import affine, floor
 from robust_mnist.certify._lines import CURVES
-from robust_mnist.certify._norms import spectral_norm
+from robust_mnist.certify._norms import length, spectral_norm
 from robust_mnist.models import ACTIVATIONS, MLP
 from robust_mnist.threat import L2, AbstractBall, Linf
 
@@ -149,11 +149,11 @@ def clean_margins(
         inputs = layer(outputs)
         lost = _lost(layer.weight, layer.bias, outputs)
         norm = spectral_norm(layer.weight, jnp.ones_like(layer.bias))
-        off = norm * off + jnp.linalg.norm(lost)
+        off = norm * off + length(lost)
         outputs = act(inputs)
         lost = 16 * (limits.eps * (jnp.abs(inputs) + jnp.abs(outputs)) + limits.tiny)
-        off = (steepest * off + jnp.linalg.norm(lost)) * (1 + (lost.size + 16) * limits.eps)
-    lengths = jnp.linalg.norm(rows, axis=1) * (1 + (rows.shape[1] + 16) * limits.eps)
+        off = (steepest * off + length(lost)) * (1 + (lost.size + 16) * limits.eps)
+    lengths = length(rows) * (1 + (rows.shape[1] + 16) * limits.eps)
     return rows @ outputs + offset - _lost(rows, offset, outputs) - lengths * off
 
 
@@ -163,8 +163,9 @@ def rounding(model: MLP) -> float:
     With u half a unit in the last place, a sum of n products and a bias is off by at most
     (n + 1) u times the sum of their magnitudes, in any order; what it starts from is off already,
     which `|W|` carries on, and an activation stretches it by its steepest slope and is right to 16
-    units in the last place of its input or output. Twice the outcome covers terms in u^2 and the
-    rounding of this very computation. Infinite where magnitudes overflow.
+    units in the last place of its input or output. The floor covers products that underflow. Twice
+    the outcome covers terms in u^2 and the rounding of this very computation. Infinite where
+    magnitudes overflow.
     """
     eps = float(np.finfo(np.float64).eps)
     steepest = STEEPEST[model.activation]
@@ -174,7 +175,7 @@ def rounding(model: MLP) -> float:
     for number, layer in enumerate(model.layers, start=1):
         weight, bias = (np.abs(np.asarray(a, np.float64)) for a in (layer.weight, layer.bias))
         size, off = weight @ size + bias, weight @ off
-        off = off + (weight.shape[1] + 1) * eps * size
+        off = off + (weight.shape[1] + 1) * eps * (size + floor(np.float64))
         if number < len(model.layers):
             reached = steepest * size + at_zero
             off = steepest * off + 16 * (eps * (size + reached) + np.finfo(np.float64).tiny)
@@ -186,9 +187,12 @@ def rounding(model: MLP) -> float:
 def _lost(
     weight: Float[Array, "rows below"], bias: Float[Array, " rows"], values: Float[Array, " below"]
 ) -> Float[Array, " rows"]:
-    """What rounding can do to `weight @ values + bias`; terms that are 0 are exact."""
+    """What rounding can do to `weight @ values + bias`; terms that are 0 are exact.
+
+    The floor covers products that underflow, here and where what is lost is carried on.
+    """
     terms = jnp.sum(values != 0, dtype=values.dtype) + 4
-    size = jnp.abs(weight) @ jnp.abs(values) + jnp.abs(bias)
+    size = jnp.abs(weight) @ jnp.abs(values) + jnp.abs(bias) + floor(values.dtype)
     return terms * jnp.finfo(values.dtype).eps * size
 
 
@@ -207,19 +211,20 @@ def _product(
     lies between two layers that it shortens.
 
     Rounding: each factor is a sum of n positive terms or the root of one, right to a share of n u;
-    2 n u and 32 u more are taken for each layer.
+    2 n u and 32 u more are taken for each layer. A product that underflows counts as the smallest
+    normal number, not as 0.
     """
-    share = _share(model, x)
+    share, tiny = _share(model, x), jnp.finfo(x.dtype).tiny
     if not most:
         return _fall(ball, jnp.abs(rows), x, eps) * share
     roots = [jnp.sqrt(slope) for slope in most]
     first = model.layers[0].weight
-    length = spectral_norm(first, roots[0]) * _length(ball, x, eps)
-    each = jnp.linalg.norm(roots[0] * _fall(ball, jnp.abs(first), x, eps))
-    reach = jnp.minimum(length, each)
+    longest = spectral_norm(first, roots[0]) * _length(ball, x, eps)
+    each = length(roots[0] * _fall(ball, jnp.abs(first), x, eps) + tiny)
+    reach = jnp.minimum(longest, each) + tiny
     for layer, below, above in zip(model.layers[1:-1], roots[:-1], roots[1:], strict=True):
-        reach = reach * spectral_norm(layer.weight * below[None], above)
-    return jnp.linalg.norm(rows * roots[-1][None], axis=1) * reach * share
+        reach = reach * spectral_norm(layer.weight * below[None], above) + tiny
+    return (length(jnp.abs(rows) * roots[-1][None] + tiny) * reach + tiny) * share
 
 
 def _derivatives(
@@ -271,8 +276,8 @@ def _length(
     """The largest Euclidean length of a change in ball and box."""
     far = jnp.maximum(x, 1 - x)
     if isinstance(ball, Linf):
-        return jnp.linalg.norm(jnp.minimum(far, eps))
-    return jnp.minimum(eps, jnp.linalg.norm(far))
+        return length(jnp.minimum(far, eps))
+    return jnp.minimum(eps, length(far))
 
 
 def _fall(
@@ -281,7 +286,11 @@ def _fall(
     x: Float[Array, " pixels"],
     eps: Float[Array, ""],
 ) -> Float[Array, " rows"]:
-    """The most that `steepest @ |change|` can be in ball and box, for slopes of at least 0."""
+    """The most that `steepest @ |change|` can be in ball and box, for slopes of at least 0.
+
+    Each product counts as the smallest normal number at least, since one that underflows is 0.
+    """
+    tiny = jnp.finfo(x.dtype).tiny
     if isinstance(ball, Linf):
-        return steepest @ jnp.minimum(jnp.maximum(x, 1 - x), eps)
-    return jnp.linalg.norm(steepest, axis=1) * _length(ball, x, eps)
+        return steepest @ jnp.minimum(jnp.maximum(x, 1 - x), eps) + x.size * tiny
+    return length(steepest) * _length(ball, x, eps) + tiny

@@ -27,11 +27,12 @@ from robust_mnist.certify._backward import (
     intersected,
     lowest,
     margin_rows,
+    vanished,
     worst,
 )
 from robust_mnist.certify._base import AbstractCertifier
 from robust_mnist.certify._lines import CURVES, Curve, lines
-from robust_mnist.certify._norms import spectral_norm
+from robust_mnist.certify._norms import length, spectral_norm
 from robust_mnist.models import MLP
 from robust_mnist.threat import AbstractBall, Linf
 
@@ -159,14 +160,14 @@ class _Region(eqx.Module):
         gradient = jax.grad(self.estimate, argnums=2, has_aux=True)
 
         def step(state: Any, turn: tuple[Array, Array]) -> tuple[Any, None]:
-            (bends, vectors, mean, square), (count, length) = state, turn
+            (bends, vectors, mean, square), (count, rate) = state, turn
             slope, vectors = gradient(row, offset, bends, vectors)
             # In L2 it is NaN where no pixel weighs anything.
             slope = jax.tree.map(lambda new: jnp.where(jnp.isfinite(new), new, 0.0), slope)
             # Adam; optax raises to a whole number, which strict promotion of types refuses.
             mean = jax.tree.map(lambda old, new: 0.8 * old + 0.2 * new, mean, slope)
             square = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new**2, square, slope)
-            pace = length * jnp.sqrt(1 - 0.99**count) / (1 - 0.8**count)
+            pace = rate * jnp.sqrt(1 - 0.99**count) / (1 - 0.8**count)
             bends = jax.tree.map(
                 lambda at, scale, m, v: at + pace * scale * m / (jnp.sqrt(v) + 1e-8),
                 bends, scales, mean, square,
@@ -180,8 +181,8 @@ class _Region(eqx.Module):
         ]
         none = jax.tree.map(jnp.zeros_like, start)
         counts = jnp.arange(1, steps + 1, dtype=offset.dtype)
-        lengths = rate * jnp.linspace(1.0, 0.05, steps, dtype=offset.dtype)
-        (bends, *_), _ = jax.lax.scan(step, (start, vectors, none, none), (counts, lengths))
+        rates = rate * jnp.linspace(1.0, 0.05, steps, dtype=offset.dtype)
+        (bends, *_), _ = jax.lax.scan(step, (start, vectors, none, none), (counts, rates))
         return bends
 
     def pixels(self) -> tuple[Array, Array]:
@@ -339,13 +340,13 @@ class _Region(eqx.Module):
     def proven(self, row: Array, offset: Array, bends: list[_Bend]) -> Array:
         """The bound with room for rounding.
 
-        The sums are those of `lowest`, with its slack. Beyond that: c is off by `error`, so that
-        (z - c)^2 is below its square plus twice the interval, as both lie in it; the roots of q and
+        The sums are those of `lowest`, with its slack and what underflows. Beyond that: c is off by
+        `error`, so that (z - c)^2 is below its square plus twice the interval, as both lie in it; the roots of q and
         the weights of pixels are taken as they were computed, rounded up; `spectral_norm` is an
         upper bound of a matrix whose entries are off by a unit in the last place each.
         """
-        unit = jnp.finfo(row.dtype).eps
-        weight, bound, slack = row, offset, jnp.zeros_like(offset)
+        unit, tiny = jnp.finfo(row.dtype).eps, jnp.finfo(row.dtype).tiny
+        weight, bound, slack = row, offset, vanished(self.x)
         centres = self.centres()
         pushed = jnp.zeros_like(row)
         _, far = self.pixels()
@@ -356,21 +357,21 @@ class _Region(eqx.Module):
             least = self._least(weight, multiplier, q, centre.inputs, layer.low, layer.high)
             bound = bound + jnp.sum(least) + multiplier @ layer.bias
             terms = jnp.sum(jnp.abs(least)) + jnp.sum(jnp.abs(multiplier) * 2 * layer.size)
-            slack = slack + (layer.bias.size + 16) * unit * terms
+            slack = slack + (layer.bias.size + 16) * unit * terms + 2 * vanished(layer.size)
             width = layer.high - layer.low
             spent = spent + jnp.sum(q * centre.error * (width + centre.error)) * (1 + 0.01)
             weight = multiplier @ layer.weight
             root = jnp.sqrt(q + pushed) * (1 + 8 * unit)
             shares = self.shares(bend)
             scaled = layer.weight * (shares * far if at == 0 else shares)[None]
-            rough = jnp.sqrt(jnp.sum((root[:, None] * scaled) ** 2)) * (1 + 0.01)
+            rough = length((root[:, None] * scaled).reshape(-1)) * (1 + 0.01)
             largest = (spectral_norm(scaled, root) + 4 * unit * rough) ** 2 * (1 + 16 * unit)
             if at == 0:
                 energy = self.energy(1 / shares) * (1 + (shares.size + 16) * unit)
                 spent = spent + largest / 2 * energy * (1 + 16 * unit)
             else:
                 steepest = centres[at - 1].steepest
-                pushed = largest * (1 / shares) ** 2 * steepest**2 * (1 + 16 * unit)
+                pushed = largest * (1 / shares) ** 2 * steepest**2 * (1 + 16 * unit) + tiny
         pixels = self.ball.least(self.x, weight, self.eps)
         size = jnp.abs(pixels) + jnp.abs(bound) + spent
         return pixels + bound - spent - slack - 16 * unit * size

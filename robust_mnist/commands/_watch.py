@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -49,7 +49,11 @@ class Watch:
 
 
 def outcome(
-    folder: RunFolder, report: Result | None = None, *, following: str | None = None
+    folder: RunFolder,
+    report: Result | None = None,
+    *,
+    following: str | None = None,
+    eps: Sequence[float] = (),
 ) -> Result:
     """What a command says of a run at its end: accuracy, throughput, a table, trust, the page.
 
@@ -57,6 +61,7 @@ def outcome(
         folder: The run.
         report: What was said of the page, if there is one.
         following: The command that usually comes next, up to the folder.
+        eps: Radii that were asked for, to be in the table; some of each norm by default.
     """
     records = folder.load()
     rows, info = records.rows, records.info
@@ -72,7 +77,7 @@ def outcome(
     if records.radii:
         from robust_mnist import report as reports
 
-        lines += ["", reports.text_table(records)]
+        lines += ["", reports.text_table(records, eps)]
         if "audit" in info:
             lines += ["", reports.trust_line(info["audit"], info.get("unchecked", []))]
     bounds = rows[rows.kind.isin(["worst", "certified"])]

@@ -22,6 +22,7 @@ from robust_mnist.data.pixels import to_float
 from robust_mnist.errors import InputError
 from robust_mnist.models import MLP, MODELS, AbstractClassifier, kept
 from robust_mnist.records import (
+    ABOUT_CERTIFICATES,
     Exact,
     OpenDomains,
     RunFolder,
@@ -484,4 +485,6 @@ def _told(
                 "exact": exact[seed],
             }
         )  # fmt: skip
+    if any(one["certified"] for one in facts):
+        lines.append(ABOUT_CERTIFICATES)
     return Result("\n".join(lines), facts)

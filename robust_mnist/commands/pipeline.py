@@ -60,7 +60,7 @@ def run(command: config.Run) -> Result:
 
     if not job.worked and pages.fresh(job.folder) and not command.publish:
         job.console.note(f"nothing left to do: {job.folder.path} is complete")
-    return outcome(job.folder, pages.refresh(job.folder, command))
+    return outcome(job.folder, pages.refresh(job.folder, command), eps=settings.eps)
 
 
 def train(command: config.Train) -> Result:
@@ -88,7 +88,7 @@ def sweep(command: config.Sweep) -> Result:
     job.sweep(command.sweep, job.train())
     if not job.worked:
         job.console.note(f"nothing left to do: {folder.path} holds all of this")
-    return outcome(folder, following="report")
+    return outcome(folder, following="report", eps=command.sweep.eps)
 
 
 class Job:

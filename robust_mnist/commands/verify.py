@@ -16,7 +16,7 @@ from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.errors import InputError
 from robust_mnist.models import MLP
-from robust_mnist.records import Exact
+from robust_mnist.records import ABOUT_CERTIFICATES, Exact
 from robust_mnist.sweep import Bounds, Budget, Progress
 
 
@@ -79,6 +79,7 @@ def verify(command: config.Verify) -> Result:
         text += f"; {holds.sum()} of {smaller.size} certified radii below {eps:g} proven anew"
     if unfit:
         text += f"; {unfit} images that are said to be right when clean are wrong"
+    text += f"\n{ABOUT_CERTIFICATES}"
     fail = int(np.sum(~wrong)) + false + int(np.sum(~holds)) + unfit
     late = facts["not_proven_in_time"] if not command.allow_unproven else 0
     if fail:

@@ -149,9 +149,13 @@ def _draw_methods(axes: Axes, records: Records, norm: str, end: float) -> None:
 
 
 def _sample(group: pd.DataFrame, records: Records) -> str:
-    """The number of images a method ran on, where these are not all."""
-    images = int(group["images"].max())
-    return "" if images == records.info["data"]["test"] else f"{images:,} images, "
+    """The number of images a method ran on, where these are not all at each radius."""
+    searched = group[group["eps"] > 0]  # at 0 there is nothing to search
+    images = (group if searched.empty else searched)["images"]
+    least, most = int(images.min()), int(images.max())
+    if least == records.info["data"]["test"]:
+        return ""
+    return f"{least:,} images, " if least == most else f"{least:,} to {most:,} images, "
 
 
 def _draw_method(axes: Axes, method: str, alone: Mapping[str, np.ndarray], end: float) -> None:

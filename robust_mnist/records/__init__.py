@@ -1,7 +1,10 @@
 """What a run leaves behind: settings, history, radii, tidy rows, and the folder that holds them."""
 
 from robust_mnist.records._alone import Alone as Alone, scheduled as scheduled
-from robust_mnist.records._exact import Exact as Exact
+from robust_mnist.records._exact import (
+    ABOUT_CERTIFICATES as ABOUT_CERTIFICATES,
+    Exact as Exact,
+)
 from robust_mnist.records._folder import (
     ON_OPEN_IMAGES as ON_OPEN_IMAGES,
     WARNINGS as WARNINGS,
@@ -17,6 +20,7 @@ from robust_mnist.records._open_domains import (
     write_open_domains as write_open_domains,
 )
 from robust_mnist.records._radii import Contradiction as Contradiction, Radii as Radii
+from robust_mnist.records._ran import ran_at as ran_at, ran_key as ran_key
 from robust_mnist.records._rows import (
     COLUMNS as COLUMNS,
     Row as Row,

@@ -13,6 +13,12 @@ from robust_mnist.errors import InputError
 from robust_mnist.records._radii import Radii
 
 
+# Said wherever certificates stand: on pages, at terminals, in files' descriptions.
+ABOUT_CERTIFICATES = (
+    "Certificates are about the float32 weights in exact arithmetic; evaluation in float32, TF32 "
+    "or bfloat16 may differ inside a certified ball."
+)
+
 _TEXTS, _NUMBERS = ("norm", "network", "activation", "data"), ("eps",)
 _RADII = ("lower", "upper", "certifier", "method", "reached")
 _WAY = "put back a copy, or name another"

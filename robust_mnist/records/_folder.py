@@ -16,6 +16,7 @@ from robust_mnist import files
 from robust_mnist.config import SweepSettings, TrainSettings, restore
 from robust_mnist.errors import InputError
 from robust_mnist.records._radii import Radii
+from robust_mnist.records._ran import ran_throughout
 from robust_mnist.records._rows import COLUMNS, HISTORY, KEY
 
 
@@ -380,12 +381,20 @@ class Records:
         ]
 
     def upper_by_method(self, norm: str) -> dict[str, np.ndarray]:
-        """Closest wrong image of each attack alone, `[seeds, images]`."""
+        """Closest wrong image of each attack alone, `[seeds, images]`.
+
+        NaN for images that the attack did not run on at each of its radii: their sizes would be
+        those of some radii only, and the method would seem weaker than it is.
+        """
         prefix = f"upper/{norm}/"
         found = {}
         for key in sorted(self.radii):
             if key.startswith(prefix):
-                found[key.removeprefix(prefix)] = np.atleast_2d(self.radii[key])
+                method, upper = key.removeprefix(prefix), self.radii[key]
+                ran = ran_throughout(self.radii, norm, method)
+                found[method] = np.atleast_2d(
+                    upper if ran is None else np.where(ran, upper, np.nan)
+                )
         return found
 
 
@@ -405,7 +414,10 @@ def _frame(source: Path | io.StringIO, path: Path, columns: tuple[str, ...]) -> 
     text = dict.fromkeys(("norm", "method", "kind", "split", "commit", "jax"), str)
     blank = {column: [""] for column in ("eps", "step", "seconds")}
     try:
-        frame = pd.read_csv(source, dtype=text, keep_default_na=False, na_values=blank)
+        # Radii name arrays, so that each has to be the very number that was written.
+        frame = pd.read_csv(
+            source, dtype=text, keep_default_na=False, na_values=blank, float_precision="round_trip"
+        )
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
     missing = [column for column in columns if column not in frame]

@@ -13,6 +13,7 @@ import numpy as np
 from robust_mnist import files, statistics
 from robust_mnist.errors import InputError
 from robust_mnist.records._folder import WARNINGS, Records, RunFolder, attack_seed
+from robust_mnist.records._ran import ran_at
 from robust_mnist.records._rows import KEY
 
 
@@ -166,7 +167,9 @@ def _joined(
     """Radii and wrong images of both."""
     radii, witnesses = new.radii | held.radii, {**wrong_too, **wrong}
     for name in held.radii.keys() & new.radii.keys():
-        if name.count("/") == 2:  # of one method; NaN where it did not run
+        if name.startswith("ran/"):  # on an image at a radius, in one of them or in both
+            radii[name] = held.radii[name] | new.radii[name]
+        elif name.count("/") == 2:  # of one method; NaN where it did not run
             best = np.fmin if name.startswith("upper/") else np.fmax
             radii[name] = best(held.radii[name], new.radii[name])
     for norm in {*held.norms} & {*new.norms}:
@@ -204,7 +207,9 @@ def _rows(
         if name not in radii:
             continue
         sizes = np.atleast_2d(radii[name])[seeds.index(row.seed)]
-        sizes = sizes[~np.isnan(sizes)]
+        ran = ran_at(radii, row.norm, row.method, row.eps) if row.kind == "attacked" else None
+        counts = ~np.isnan(sizes) if ran is None else np.atleast_2d(ran)[seeds.index(row.seed)]
+        sizes = sizes[counts]
         right = sizes > row.eps if end == "upper" else sizes >= row.eps
         rows.loc[at, ["images", "correct"]] = len(right), int(np.sum(right))
     rows["accuracy"] = rows.correct / rows.images

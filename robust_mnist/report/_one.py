@@ -3,7 +3,7 @@
 from typing import Any
 
 from robust_mnist import figures, statistics
-from robust_mnist.records import Records
+from robust_mnist.records import ABOUT_CERTIFICATES, Records
 from robust_mnist.report import (
     _attacks,
     _certificates,
@@ -50,6 +50,7 @@ def page(records: Records, drawings: dict[str, str | None], place: str) -> str:
         warnings=_attacks.warnings(records),
         attacks=_attacks.summaries(records),
         certificates=_certificates.summaries(records),
+        about_certificates=ABOUT_CERTIFICATES,
         closed=_closed.closed(records),
         audit=audit,
         trust=_trust.trust_line(audit, unchecked),

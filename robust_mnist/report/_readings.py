@@ -119,9 +119,10 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
         for wanted in ("attacked", "certified")
     )
     every = int(rows["images"].max())
-    ran = rows[rows["kind"] == "attacked"].groupby("method")["images"].max()
+    ran = rows[(rows["kind"] == "attacked") & (rows["eps"] > 0)].groupby("method")["images"]
+    least, most = ran.min().to_dict(), ran.max().to_dict()
     # A method that ran on a sample says so.
-    name = lambda method: method if ran[method] == every else f"{method} on {ran[method]:,}"
+    name = lambda method: method + _sample(least.get(method, every), most.get(method, every), every)
     columns = [(name(method), "attacked", method) for method in attacks]
     columns.append((MERGED["worst"], "worst", "all"))
     if ("certified", "all") in found:
@@ -130,6 +131,13 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
         by = f" by {certifiers[0]}" if alone else ""
         columns.append((f"{MERGED['certified']}{by}", "certified", "all"))
     return columns
+
+
+def _sample(least: int, most: int, every: int) -> str:
+    """On how many images a method ran, where these are not all at each radius."""
+    if least == every:
+        return ""
+    return f" on {least:,}" if least == most else f" on {least:,} to {most:,}"
 
 
 def _proves_all(rows: pd.DataFrame, certifier: str) -> bool:

@@ -12,14 +12,16 @@ def text_table(records: Records, eps: Sequence[float] = ()) -> str:
 
     Args:
         records: A run.
-        eps: Radii to show where a norm was evaluated there; by default 0 and three more per norm.
+        eps: Radii to show where a norm was evaluated there, and 0; by default, and in norms that
+            were evaluated at none of them, 0 and three more.
 
     Returns:
         Lines without a line end after the last; empty if the run was not attacked.
     """
     blocks = []
     for table in _readings.tables(records):
-        chosen = list(eps) or [0.0, *_readings.headline_eps(table)]
+        asked = [size for size in eps if size > 0 and size in table.eps]
+        chosen = [0.0, *(asked or _readings.headline_eps(table))]
         blocks += [*_block(table.at(chosen)), *_work(records, table.norm)]
     if not blocks:
         return ""

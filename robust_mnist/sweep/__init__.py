@@ -2,7 +2,7 @@
 
 from robust_mnist.records import Contradiction as Contradiction, Radii as Radii
 from robust_mnist.sweep._aim import Aim as Aim
-from robust_mnist.sweep._bounds import Bounds as Bounds
+from robust_mnist.sweep._bounds import Bounds as Bounds, runs_once as runs_once
 from robust_mnist.sweep._branch import (
     BranchAndBound as BranchAndBound,
     Budget as Budget,
@@ -23,12 +23,13 @@ from robust_mnist.sweep._driver import (
     attack_batch as attack_batch,
     break_batch as break_batch,
     decide_images as decide_images,
+    image_keys as image_keys,
     in_chunks as in_chunks,
     judge_batch as judge_batch,
     method_key as method_key,
     step_batch as step_batch,
 )
-from robust_mnist.sweep._feasible import pull as pull, sizes as sizes
+from robust_mnist.sweep._feasible import pull as pull, puller as puller, sizes as sizes
 from robust_mnist.sweep._methods import (
     Plan as Plan,
     applies as applies,

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64, PRNGKeyArray
+from jaxtyping import Bool, Float, Float32, Int64, PRNGKeyArray
 
 from robust_mnist.attacks import ATTACKS, AbstractAttack, AbstractMinimalAttack
 from robust_mnist.certify import CERTIFIERS
@@ -12,7 +12,7 @@ from robust_mnist.config import EPS
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import AbstractClassifier
-from robust_mnist.records import Radii
+from robust_mnist.records import Radii, ran_key
 from robust_mnist.sweep._driver import (
     Found,
     Search,
@@ -36,12 +36,15 @@ class Bounds:
         upper: Closest wrong image of each attack alone, as it is credited with; NaN for images it
             did not run on.
         lower: Largest radius that each certifier alone proves.
+        ran: Which images each attack ran on, by the names of `records.ran_key`: one entry for each
+            of its radii.
     """
 
     radii: Radii
     witness: Float32[np.ndarray, "images pixels"]
     upper: dict[str, Float[np.ndarray, " images"]]
     lower: dict[str, Float[np.ndarray, " images"]]
+    ran: dict[str, Bool[np.ndarray, " images"]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def clean(cls, model: AbstractClassifier, part: Part, norm: str) -> "Bounds":
@@ -50,14 +53,15 @@ class Bounds:
         margins, predicted = judge_batch(model, pixels, part.labels)
         return cls(Radii.clean(norm, margins > 0, predicted), pixels, {}, {})
 
-    def merge(self, method: str, cell: Cell, *, credit: bool = True) -> None:
+    def merge(self, method: str, cell: Cell, *, own_at: float | None = None) -> None:
         """Add what `method` found or proved.
 
         Args:
             method: Name of the method.
             cell: As `run_cell` gives it.
-            credit: Whether to count it among the method's own radii as well: only where the images
-                were not chosen for what other methods had found.
+            own_at: Radius at which an attack ran, infinite where it was given none, to count what
+                it found among its own radii as well. None where the images were chosen for what
+                other methods had found.
 
         Raises:
             Contradiction: A certificate and an attack exclude each other.
@@ -71,15 +75,18 @@ class Bounds:
             self.radii = self.radii.merge(found)
             # A cell carries the images only where it was closer than all before it.
             self.witness[cell["improved"]] = cell["witness"]
-            if credit:
+            if own_at is not None:
                 self.upper[method] = np.fmin(cell["own"], self.upper.get(method, np.nan))
+                key = ran_key(self.radii.norm, method, own_at)
+                self.ran[key] = ~np.isnan(cell["own"]) | self.ran.get(key, False)
 
     def take(self, at: Int64[np.ndarray, " chosen"]) -> "Bounds":
         """What is known of the images at these places alone."""
         chosen = lambda each: {name: values[at] for name, values in each.items()}
         names = [field.name for field in dataclasses.fields(Radii) if field.name != "norm"]
         radii = Radii(self.radii.norm, **{name: getattr(self.radii, name)[at] for name in names})
-        return Bounds(radii, self.witness[at], chosen(self.upper), chosen(self.lower))
+        own = chosen(self.upper), chosen(self.lower), chosen(self.ran)
+        return Bounds(radii, self.witness[at], *own)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything but the witnesses, under the keys of `radii.npz`."""
@@ -88,6 +95,7 @@ class Bounds:
             **self.radii.arrays(),
             **{f"upper/{norm}/{method}": own for method, own in self.upper.items()},
             **{f"lower/{norm}/{method}": own for method, own in self.lower.items()},
+            **self.ran,
         }
 
     @classmethod
@@ -100,7 +108,8 @@ class Bounds:
         }
         names = ("lower", "upper", "certifier", "method", "reached")
         merged = Radii(norm=norm, **{name: arrays[f"{name}/{norm}"] for name in names})
-        return cls(merged, witness.copy(), own("upper"), own("lower"))
+        ran = {key: array for key, array in arrays.items() if key.startswith(f"ran/{norm}/")}
+        return cls(merged, witness.copy(), own("upper"), own("lower"), ran)
 
 
 def run_cell(

@@ -510,12 +510,16 @@ def _explore(
 @jax.jit
 def _halves(cuts: Cuts, explored: Explored) -> tuple[Cuts, Cuts]:
     """The domains below and above the splits that were chosen."""
+    # A point below the smallest normal number is 0 on some devices, and on others it is not. Where
+    # one proves a half and another goes on with its open domains, both have to mean the same point.
+    tiny = float(jnp.finfo(explored.point.dtype).tiny)
+    point = jnp.where(jnp.abs(explored.point) < tiny, 0.0, explored.point)
     # Of what is chosen the slopes come first, one for each neuron.
     at = lambda array: jnp.arange(array.shape[1])[None] == explored.neuron[:, None]
     put = lambda array, value: jnp.where(at(array), value[:, None], array)
     return (
-        Cuts(cuts.low, put(cuts.high, explored.point), put(cuts.start, explored.below)),
-        Cuts(put(cuts.low, explored.point), cuts.high, put(cuts.start, explored.above)),
+        Cuts(cuts.low, put(cuts.high, point), put(cuts.start, explored.below)),
+        Cuts(put(cuts.low, point), cuts.high, put(cuts.start, explored.above)),
     )
 
 

@@ -149,7 +149,7 @@ def settle_at(
             _certify(bounds, method, places[holds], eps)
         else:
             cell = run_cell(model, part, bounds, method, eps, key, at=places)
-            bounds.merge(method, cell, credit=False)
+            bounds.merge(method, cell)
 
     start = time.monotonic()
     limit = np.inf if budget is None else budget.seconds
@@ -280,7 +280,7 @@ def _enclose(
             _certify(bounds, method, places, found)
         else:
             cell = run_cell(model, part, bounds, method, np.inf, key, at=places)
-            bounds.merge(method, cell, credit=False)
+            bounds.merge(method, cell)
 
     norm = bounds.radii.norm
     start = time.monotonic()
@@ -299,7 +299,7 @@ def _hand_over(bounds: Bounds, method: str, places: np.ndarray, work: BranchAndB
     if work.found:
         wrong = sorted(work.found)
         found = concatenate([work.found[place] for place in wrong])
-        bounds.merge(method, found_cell(bounds, method, places[wrong], found), credit=False)
+        bounds.merge(method, found_cell(bounds, method, places[wrong], found))
 
 
 def _leave(

@@ -227,24 +227,29 @@ def _refine(
 
 
 def _judge(
-    model: AbstractClassifier, images: Float32[Any, "images pixels"], labels: Int[Any, " images"]
+    wide: AbstractClassifier, images: Float32[Any, "images pixels"], labels: Int[Any, " images"]
 ) -> tuple[Float64[Array, " images"], Int[Array, " images"]]:
     """Margins and classes in float64: a float32 sum depends on its order, and so on the device.
 
     Certificates are of the exact network, from which this differs by `certify.rounding` at most.
+
+    Args:
+        wide: The classifier, `widened`.
+        images: Pixels, made float64 on the host for the reason given there.
+        labels: True classes.
     """
     with jax.enable_x64(True):
-        return _judged(model, images, labels)
+        return _judged(wide, np.asarray(images).astype(np.float64), labels)
 
 
 @eqx.filter_jit
 def _judged(
-    model: AbstractClassifier,
-    images: Float32[Array, "images pixels"],
-    labels: Int[Array, " images"],
+    wide: AbstractClassifier,
+    images: Float64[Any, "images pixels"],
+    labels: Int[Any, " images"],
 ) -> tuple[Float64[Array, " images"], Int[Array, " images"]]:
     with jax.default_matmul_precision("highest"):
-        logits = jax.vmap(widened(model))(images.astype(jnp.float64))
+        logits = jax.vmap(wide)(images)
     margins = jax.vmap(metrics.margin)(logits, labels)
     others = jax.vmap(metrics.other_logits)(logits, labels)
     wrong_class = jnp.argmax(others, axis=1).astype(labels.dtype)
@@ -252,9 +257,19 @@ def _judged(
 
 
 def widened(tree: Any) -> Any:
-    """The same with all its real numbers in float64, for which `jax.enable_x64` has to hold."""
-    wide = lambda leaf: leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf
-    return jax.tree.map(wide, tree)
+    """The same with all its real numbers in float64.
+
+    NumPy does it, on the host: XLA on a CPU takes float32 numbers below 1e-38 for 0, and another
+    network than that of the file would be judged and certified.
+    """
+
+    def wide(leaf: Any) -> Any:
+        if not eqx.is_inexact_array(leaf):
+            return leaf
+        return jnp.asarray(np.asarray(leaf).astype(np.promote_types(leaf.dtype, np.float64)))
+
+    with jax.enable_x64(True):
+        return jax.tree.map(wide, tree)
 
 
 def padded(array: np.ndarray, size: int) -> np.ndarray:
@@ -297,9 +312,9 @@ def judge_batch(
         labels: True classes.
         chunk: Images per compiled call.
     """
-    size = min(chunk, len(labels))
+    size, wide = min(chunk, len(labels)), widened(model)
     margins, predicted = in_chunks(
-        lambda x, y: _judge(model, x, y), size, pixels, labels.astype(np.int32)
+        lambda x, y: _judge(wide, x, y), size, pixels, labels.astype(np.int32)
     )
     return margins, predicted
 
@@ -338,7 +353,7 @@ def break_batch(
     rounded = radius.astype(np.float32)
     rounded = np.where(rounded > radius, np.nextafter(rounded, np.float32(0)), rounded)
     y, index = labels.astype(np.int32), ids.astype(np.int32)
-    norm, size = attack.ball.name, min(chunk, count)
+    norm, size, wide = attack.ball.name, min(chunk, count), widened(model)
     slices = [slice(start, start + size) for start in range(0, count, size)]
 
     def one(at: slice) -> Found:
@@ -346,7 +361,7 @@ def break_batch(
             lambda x, y, i, r: _search(attack, model, x, y, i, r, key),
             size, images[at], y[at], index[at], rounded[at],
         )  # fmt: skip
-        return _decide(norm, model, to_float(images[at]), y[at], answers, radius[at], size)
+        return _decide(norm, wide, to_float(images[at]), y[at], answers, radius[at], size)
 
     # Chunk by chunk on the host as well: float64 copies of a chunk stay in the cache. The first one
     # compiles, and must be alone in that; the others share the processors.
@@ -386,12 +401,12 @@ def decide_images(
     clean, y = to_float(images), labels.astype(np.int32)
     nearer = in_chunks(lambda *arrays: _nearer(ball, model, *arrays), len(y), clean, answers, y)
     radius = np.full(len(y), eps, np.float64)
-    return _decide(ball.name, model, clean, y, (answers, *nearer), radius, len(y))
+    return _decide(ball.name, widened(model), clean, y, (answers, *nearer), radius, len(y))
 
 
 def _decide(
     norm: str,
-    model: AbstractClassifier,
+    wide: AbstractClassifier,
     clean: Float32[np.ndarray, "images pixels"],
     labels: Int[np.ndarray, " images"],
     answers: tuple[np.ndarray, ...],
@@ -399,7 +414,7 @@ def _decide(
     chunk: int,
 ) -> Found:
     # Not `judge_batch`: the last chunk is padded to the size of the others, and compiles nothing.
-    judge = lambda images: in_chunks(lambda x, y: _judge(model, x, y), chunk, images, labels)
+    judge = lambda images: in_chunks(lambda x, y: _judge(wide, x, y), chunk, images, labels)
     clean_margin, clean_class = judge(clean)
     # A NaN compares as false: on a clean image it is a mistake, on an attacked one no success.
     mistake = ~(clean_margin > 0)
@@ -485,9 +500,9 @@ def step_batch(
         key: Randomness of the method, see `method_key`.
         chunk: Images per compiled call.
     """
-    length = jnp.asarray(step, jnp.float32)
+    length, wide = jnp.asarray(step, jnp.float32), widened(model)
     margins, reached = in_chunks(
-        lambda x, y, index: _judge(model, _step(attack, model, x, y, index, length, key), y),
+        lambda x, y, index: _judge(wide, _step(attack, model, x, y, index, length, key), y),
         chunk, images, labels.astype(np.int32), ids.astype(np.int32),
     )  # fmt: skip
     return margins, reached

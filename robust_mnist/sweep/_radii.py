@@ -98,7 +98,7 @@ def radii(
             cell = run_cell(
                 model, part, bounds, method, radius, key, largest=max(sizes), attack=attack
             )
-            bounds.merge(method, cell)
+            bounds.merge(method, cell, own_at=radius)
     return bounds.radii
 
 

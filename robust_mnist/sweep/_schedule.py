@@ -100,7 +100,7 @@ def run_stage(
             )
             radius = np.inf if minimal else whole(eps)
             cell = run_cell(model, part, bounds, method, radius, key, at=whole(places), chunk=size)
-            bounds.merge(method, cell, credit=False)
+            bounds.merge(method, cell)
             close, nonfinite = close + int(cell["close"]), nonfinite + int(cell["nonfinite"])
         runs += len(places)
         if minimal:

@@ -17,7 +17,15 @@ from robust_mnist.clock import Elapsed, stopwatch
 from robust_mnist.console import Console
 from robust_mnist.data import Part
 from robust_mnist.models import AbstractClassifier
-from robust_mnist.records import ON_OPEN_IMAGES, WARNINGS, Row, RunFolder, table
+from robust_mnist.records import (
+    ON_OPEN_IMAGES,
+    WARNINGS,
+    Row,
+    RunFolder,
+    ran_at,
+    ran_key,
+    table,
+)
 from robust_mnist.sweep._aim import Aim
 from robust_mnist.sweep._bounds import Bounds, Cell, kept_cell, run_cell, runs_once
 from robust_mnist.sweep._cost import Passes, driver_cost
@@ -170,13 +178,26 @@ class _Network:
         self.wanted = len(wanted)
         self.norms = list(dict.fromkeys([*task.plan.methods, *sorted(self.lost)]))
         self.before = {*self.seconds}
+        images, control = len(task.part.labels), task.plan.control
+        # All of them where that is not more, so that nothing is left to chance.
+        sampled = 0 < control < images
+        self.control = control_sample(images, control, self.key) if sampled else None
         done = {(norm, method, _text(eps)) for norm, method, eps in self.seconds}
         # A step sweep counts as one cell, and as done as soon as it has any row.
         steps = {method for norm, method, _ in self.seconds if not norm}
-        self.missing = [
-            cell for cell in wanted
-            if (cell[1] not in steps if not cell[0] else (*cell[:2], _text(cell[2])) not in done)
-        ]  # fmt: skip
+        ran = self._mine(task.folder.arrays("radii"))
+
+        def is_done(norm: str, method: str, eps: float) -> bool:
+            if not norm:
+                return method in steps
+            if (norm, method, _text(eps)) not in done:
+                return False
+            # An attack may have run on the control sample, and all images are asked for now.
+            mask = ran.get(ran_key(norm, method, eps), np.zeros(images, bool))
+            asked = mask if self.control is None else mask[self.control]
+            return method in CERTIFIERS or bool(asked.all())
+
+        self.missing = [cell for cell in wanted if not is_done(*cell)]
         held = task.folder.info().get("stages", {}).get(str(seed), [])
         held = [name for name in held if name.partition("/")[0] not in self.lost]
         self.stages = [
@@ -191,10 +212,6 @@ class _Network:
         plan = task.plan
         what = repr((task.attack_seed, wanted, plan.stages, plan.control, plan.aim))
         self.plan = f"{zlib.crc32(what.encode()):08x}"
-        images, control = len(task.part.labels), task.plan.control
-        # All of them where that is not more, so that nothing is left to chance.
-        sampled = 0 < control < images
-        self.control = control_sample(images, control, self.key) if sampled else None
         self.bounds: dict[str, Bounds] = {}
         self.steps: list[Row] = []
         self.cells: dict[str, dict[str, float]] = {}
@@ -210,7 +227,7 @@ class _Network:
                 continue
             bounds = self.bounds[norm]
             cell = yield from self._cell(bounds, method, eps)
-            bounds.merge(method, cell)
+            bounds.merge(method, cell, own_at=eps)
             self._account(norm, method, eps, cell)
             if "proven" in cell:
                 yield 1, f"{method}: median radius {np.median(np.maximum(cell['proven'], 0)):.4g}"
@@ -227,13 +244,13 @@ class _Network:
         """What the folder holds of a norm, or what the clean images prove."""
         if norm not in _norms_held(self.task.folder):
             return Bounds.clean(self.model, self.task.part, norm)
-        arrays, witnesses = self.task.folder.arrays("radii"), self.task.folder.arrays("witnesses")
-        mine = lambda array: array if self.at is None else array[self.at]
-        return Bounds.restore(
-            norm,
-            {key: mine(array) for key, array in arrays.items()},
-            mine(witnesses[f"witness/{norm}"]),
-        )
+        folder = self.task.folder
+        arrays, witnesses = (self._mine(folder.arrays(name)) for name in ("radii", "witnesses"))
+        return Bounds.restore(norm, arrays, witnesses[f"witness/{norm}"])
+
+    def _mine(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The entries of this network, in arrays that may be of several."""
+        return {key: array if self.at is None else array[self.at] for key, array in arrays.items()}
 
     def account(self, norm: str, method: str, totals: dict[str, float]) -> None:
         """Add up what a method took on open images, at one radius."""
@@ -247,7 +264,7 @@ class _Network:
         place = self._place(norm, method)
         cell = kept_cell(bounds, method, place.arrays("stage"))
         if cell:
-            bounds.merge(method, cell, credit=False)
+            bounds.merge(method, cell)
         else:
             with stopwatch() as elapsed:
                 rounds = run_stage(
@@ -376,7 +393,7 @@ class _Network:
             return None
         largest = max(self.task.plan.eps.get(norm, ()), default=0.0)
         seen = any(
-            n == norm and eps >= largest and not np.isnan(bounds.upper.get(method, np.nan)).any()
+            n == norm and eps >= largest and np.all(bounds.ran.get(ran_key(n, method, eps), False))
             for n, method, eps in self.before
         )
         return bounds if self.control is None or staged or seen else bounds.take(self.control)
@@ -408,8 +425,8 @@ class _Network:
                 right = int(np.sum(radii.upper > eps))
                 yield self._row("worst", norm, "all", right, eps=eps, images=images)
             for method, upper in bounds.upper.items():
-                if eps == 0 or method in unbounded or (norm, method, eps) in self.seconds:
-                    ran = ~np.isnan(upper)
+                ran = ran_at(bounds.ran, norm, method, eps)
+                if ran is not None:
                     right, seen = int(np.sum(upper[ran] > eps)), int(ran.sum())
                     yield self._row("attacked", norm, method, right, eps=eps, images=seen)
             # `certify` and `close` prove radii that no certifier of a sweep is credited with.

@@ -4,7 +4,11 @@ Everything here acts on a single flattened image. To batch, wrap the call in `ja
 knows its norm, and how to move best in it without leaving the box [0, 1].
 """
 
-from robust_mnist.threat._base import AbstractBall as AbstractBall, room as room
+from robust_mnist.threat._base import (
+    AbstractBall as AbstractBall,
+    room as room,
+    to_unit as to_unit,
+)
 from robust_mnist.threat._budget import cutoff as cutoff
 from robust_mnist.threat.l0 import L0 as L0
 from robust_mnist.threat.l1 import L1 as L1

@@ -68,8 +68,16 @@ class L2(AbstractBall):
         """The dual norm over the pixels that can move the right way, or the whole box."""
         falls, rises = jnp.ceil(x), jnp.ceil(1 - x)  # 0 at an end of the range, else 1
         size = jnp.abs(weights)
+        total = jax.lax.stop_gradient(jnp.sum(size))  # the bound does not depend on the unit
+        # In units of the sum of all weights. The squares of weights below 1e-154 would underflow,
+        # and a bound of 0 on the fall proves what is false. In this unit the squares add up to
+        # 1/784 at least, and what underflows is far below the rounding error of that.
+        unit = jnp.where(total > 0, total, 1.0)
+        share = weights / unit
+        positive = jnp.abs(share)
         # The square where a positive weight meets a pixel that falls, or a negative one that rises.
-        squares = weights * weights * (falls + rises) + weights * size * (falls - rises)
-        fall = eps * jnp.sqrt(jnp.sum(squares) / 2 + share_lost(x) * jnp.sum(size * size))
+        squares = share * share * (falls + rises) + share * positive * (falls - rises)
+        length = jnp.sqrt(jnp.sum(squares) / 2 + share_lost(x) * jnp.sum(share * share))
+        fall = eps * (unit * length)
         box = jnp.sum(weights - size * (1 + share_lost(x))) / 2
         return jnp.maximum(clean_value(x, weights) - fall * (1 + share_lost(x)), box)
