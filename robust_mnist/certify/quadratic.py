@@ -341,9 +341,10 @@ class _Region(eqx.Module):
         """The bound with room for rounding.
 
         The sums are those of `lowest`, with its slack and what underflows. Beyond that: c is off by
-        `error`, so that (z - c)^2 is below its square plus twice the interval, as both lie in it; the roots of q and
-        the weights of pixels are taken as they were computed, rounded up; `spectral_norm` is an
-        upper bound of a matrix whose entries are off by a unit in the last place each.
+        `error`, so that (z - c)^2 is below its square plus twice the interval, as both lie in it;
+        the roots of q and the weights of pixels are taken as they were computed, rounded up;
+        `spectral_norm` is an upper bound of a matrix whose entries are off by a unit in the last
+        place each.
         """
         unit, tiny = jnp.finfo(row.dtype).eps, jnp.finfo(row.dtype).tiny
         weight, bound, slack = row, offset, vanished(self.x)
