@@ -185,8 +185,9 @@ class BranchAndBound:
         self.piecewise = CURVES[model.activation].kinked and isinstance(search.ball, Linf)
         self.tied = np.zeros(count, bool)
         self._pixels, (self._low, self._high, _) = pixels.astype(np.float64), roots
-        ends = [array.astype(np.float32) for array in ends]
-        single = images, labels, np.float32(eps), *ends, np.float32(self.least)
+        with np.errstate(over="ignore"):  # beyond float32 no search finds anything, nor proves it
+            ends = [array.astype(np.float32) for array in ends]
+            single = images, labels, np.float32(eps), *ends, np.float32(self.least)
         self.balls = Balls(*jax.device_put(single))
         # The true class has no margin to itself.
         self._possible = ~(margins > self.least)
