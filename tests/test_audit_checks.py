@@ -15,12 +15,13 @@ from problems import Affine, Scaled, case, exact_radius, grey_images, predicted
 
 from robust_mnist.attacks import ATTACKS, PGD
 from robust_mnist.audit import CHECKS, Evidence, audit
+from robust_mnist.audit.precision import _points
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import AbstractClassifier
 from robust_mnist.records import Radii, Row, table
-from robust_mnist.sweep import judge_batch
-from robust_mnist.threat import L2, Linf
+from robust_mnist.sweep import judge_batch, puller, sizes
+from robust_mnist.threat import BALLS, L2, Linf
 
 
 COUNT = 60
@@ -307,6 +308,50 @@ def test_a_network_that_float32_cannot_evaluate_is_found_out(affine, part):
     evidence = evidence_of(shifted, part, np.full(len(margins), np.inf), grid=[0.1])
     assert CHECKS["G17-precision"](evidence).verdict == "fail"
     assert CHECKS["G17-precision"](evidence).number > 0.9
+
+
+class Cancelling(Wrapped):
+    """A pixel that is dark in every image feeds two large terms that cancel."""
+
+    def __call__(self, x):
+        large = 1e9 * x[0]
+        return (self.model(x) + large) - large
+
+
+@pytest.mark.parametrize("share", [0.9, 0.0])
+def test_float32_that_fails_inside_certified_balls_alone_is_found_out(affine, part, share):
+    """All clean and stored images are decided alike; the certificates hold in exact arithmetic."""
+    fed = jnp.arange(64) > 0
+    blind_to_it = Affine(jnp.where(fed[None], affine.weight, 0.0), affine.bias)
+    images = part.images.copy()
+    images[:, 0] = 0
+    part = Part(images, predicted(blind_to_it, images), part.ids)
+    radius = np.array([
+        exact_radius("linf", blind_to_it, x, int(y))
+        for x, y in zip(to_float(images), part.labels, strict=True)
+    ])  # fmt: skip
+    for model, verdict in ((blind_to_it, "ok"), (Cancelling(blind_to_it), "fail")):
+        evidence = evidence_of(model, part, np.full(COUNT, np.inf), grid=[0.1])
+        certified = dataclasses.replace(evidence.radii["linf"], lower=share * radius)
+        evidence = dataclasses.replace(evidence, radii={"linf": certified})
+        finding = CHECKS["G17-precision"](evidence)
+        assert finding.verdict == (verdict if share else "ok"), finding
+        assert ("certified in linf" in finding.meaning) == (share > 0 and verdict == "fail")
+
+
+@pytest.mark.parametrize("norm", BALLS)
+def test_points_inside_certified_balls_stay_there(norm, part):
+    radius = np.full(COUNT, 3.0 if norm == "l0" else 0.05)
+    clean = to_float(part.images)
+    pull, seen = puller(norm, clean, radius), 0
+    for points in _points(BALLS[norm], clean, part.ids, radius):
+        inside = pull(points)
+        assert np.all(sizes(norm, clean, inside) <= radius)
+        seen += 1
+        assert np.any(inside != clean)
+        # Hardly shortened: what is drawn is in the ball already, but for rounding.
+        assert np.max(np.abs(inside - np.clip(points, 0, 1))) <= 1e-5
+    assert seen == 26
 
 
 def test_attacks_that_disagree_are_looked_at_and_the_weak_one_is_named(sound):

@@ -12,6 +12,8 @@ from problems import Affine, exact_radius, grey_images, network, predicted
 
 from robust_mnist import config
 from robust_mnist.attacks import ATTACKS, AbstractBallAttack
+from robust_mnist.audit import of_run
+from robust_mnist.audit.run_counts import run_counts
 from robust_mnist.clock import stopwatch
 from robust_mnist.config import PRESETS, Preset, SweepSettings
 from robust_mnist.console import Console
@@ -327,7 +329,75 @@ def test_a_preset_adds_to_a_grid(tmp_path, model, right):
     sweep_run(task(tmp_path, right, norm=("linf",)), {0: model}, Console(quiet=True))
     assert np.all(folder.arrays("radii")["upper/linf"] <= before)
     rows = folder.rows()
-    assert set(rows[(rows.method == "fgsm-linf") & (rows.kind == "attacked")].images) == {24}
+    rows = rows[(rows.method == "fgsm-linf") & (rows.kind == "attacked") & (rows.eps > 0)]
+    # It ran on all images at the radius of the grid, and on the control sample at the others.
+    assert set(rows.images[rows.eps == 0.02]) == {24}
+    assert set(rows.images[rows.eps != 0.02]) == {10}
+
+
+def swept_on(folder, part, model, **settings):
+    """Sweep more, and give the rows of single attacks above eps 0, with whether anything ran."""
+    job = Task(folder, part, plan(SweepSettings(**settings), "tanh"), 0, ABOUT)
+    worked = sweep_run(job, {0: model}, Console(quiet=True))
+    rows = folder.rows()
+    rows = rows[(rows.kind == "attacked") & (rows.eps > 0) & np.isfinite(rows.eps)]
+    return worked, rows.set_index(["method", "eps"])[["images", "correct"]]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_later_sweep_at_one_radius_changes_no_row_of_another(tmp_path, model, right):
+    """Else the attack would seem to have failed at radii at which it never ran."""
+    folder = RunFolder(tmp_path / "run")
+    folder.update({"settings": {"seed": 0, "seeds": 1}})
+    _, before = swept_on(folder, right, model, norm=("linf",))
+    assert set(before.images) == {10}
+    records = folder.load()
+    alone = records.upper_by_method("linf")["fgsm-linf"]
+    _, after = swept_on(folder, right, model, norm=("linf",), eps=(0.012,), methods=("fgsm-linf",))
+    assert after.loc[("fgsm-linf", 0.012), "images"] == 24
+    others = after.drop(index=("fgsm-linf", 0.012))
+    # A method that finds radii by itself says something of each radius.
+    others = others.drop(index=("fmn100-linf", 0.012))
+    assert others.equals(before)
+    # The attack alone is still that of the images it ran on at all of its radii.
+    ran = folder.load().upper_by_method("linf")["fgsm-linf"]
+    assert np.array_equal(np.isnan(ran), np.isnan(alone))
+    assert np.sum(~np.isnan(ran)) == 10
+    assert run_counts(evidence_of(folder, right, model)).verdict == "ok"
+    # As the rows were before: every radius with all images.
+    rows = folder.rows()
+    rows.loc[rows.kind == "attacked", "images"] = 24
+    false = dataclasses.replace(evidence_of(folder, right, model), rows=rows)
+    assert run_counts(false).verdict == "fail"
+
+
+def evidence_of(folder, part, model):
+    return of_run(folder, {0: model}, part)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_grid_runs_every_method_on_every_image_also_after_a_control_sample(
+    tmp_path, model, right
+):
+    folder = RunFolder(tmp_path / "run")
+    folder.update({"settings": {"seed": 0, "seeds": 1}})
+    swept_on(folder, right, model, norm=("linf",), eps=(0.02, 0.05))
+    grid = {
+        "norm": ("linf",), "preset": "grid", "eps": (0.02, 0.05),
+        "methods": ("fgsm-linf", "fmn100-linf"),
+    }  # fmt: skip
+    worked, rows = swept_on(folder, right, model, **grid)
+    assert worked
+    assert set(rows.loc[[*grid["methods"]]].images) == {24}
+    fresh = RunFolder(tmp_path / "fresh")
+    fresh.update({"settings": {"seed": 0, "seeds": 1}})
+    _, whole = swept_on(fresh, right, model, **grid)
+    assert rows.loc[whole.index].equals(whole)
+    worked, again = swept_on(folder, right, model, **grid)
+    assert not worked
+    assert again.equals(rows)
+    # What is asked of a sample alone is there as well.
+    assert not swept_on(folder, right, model, norm=("linf",), eps=(0.02, 0.05))[0]
 
 
 def test_sweeps_come_in_three_sizes_control_cells_among_them():

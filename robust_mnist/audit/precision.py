@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, PRNGKeyArray
+from jaxtyping import Array, Float, Float32
 
 from robust_mnist import metrics
 from robust_mnist.audit._evidence import Evidence, Finding, counted, worst
@@ -94,27 +94,39 @@ def _points(
     radius: np.ndarray,
 ) -> Iterator[Float32[np.ndarray, "images pixels"]]:
     """Points of each ball, before they are pulled into box and ball."""
-    eps, index = radius.astype(np.float32), ids.astype(np.int32)
-    for turn, kind in enumerate([0] * INSIDE + [1] * BORDER + [2, 3]):
-        drawn = jax.random.fold_in(jax.random.key(17), turn)
-        yield np.asarray(_draw(ball, clean, index, eps, drawn, jnp.asarray(kind, jnp.int32)))
+    eps = radius.astype(np.float32)
+    keys = image_keys(jax.random.key(17), jnp.asarray(ids, jnp.int32))
+    turns = list(jnp.arange(INSIDE + BORDER, dtype=jnp.int32))  # traced, so that one program does
+    for turn in turns[:INSIDE]:
+        yield clean + np.asarray(_inside(ball, jnp.asarray(clean), eps, keys, turn))
+    for turn in range(BORDER + 2):
+        # Drawn by themselves: drawn again within the next program they might be rounded otherwise.
+        directions = (
+            _directions(jnp.asarray(clean), keys, turns[INSIDE + turn]) if turn < BORDER
+            else jnp.full(clean.shape, (1.0, -1.0)[turn - BORDER], jnp.float32)
+        )  # fmt: skip
+        yield clean + np.asarray(_border(ball, clean, directions, eps))
 
 
 @eqx.filter_jit
-def _draw(
-    ball: AbstractBall, clean: Any, ids: Any, eps: Any, key: PRNGKeyArray, kind: Array
+def _inside(
+    ball: AbstractBall, clean: Array, eps: Any, keys: Array, turn: Array
 ) -> Float[Array, "images pixels"]:
-    """A point inside (kind 0), on the border (1), or with all pixels brighter (2) or darker (3)."""
+    draw = lambda x, e, k: ball.sample(jax.random.fold_in(k, turn), x.size, e)
+    return jax.vmap(draw)(clean, eps, keys)
 
-    def one(x: Array, radius: Array, key: PRNGKeyArray) -> Array:
-        inside, border = jax.random.split(key)
-        even = jnp.where(kind == 2, 1.0, -1.0) * jnp.ones_like(x)
-        direction = jnp.where(kind == 1, jax.random.normal(border, x.shape, x.dtype), even)
-        return x + jnp.where(
-            kind == 0, ball.sample(inside, x.size, radius), ball.ascend(x, direction, radius)
-        )
 
-    return jax.vmap(one)(clean, eps, image_keys(key, ids))
+@eqx.filter_jit
+def _directions(clean: Array, keys: Array, turn: Array) -> Float[Array, "images pixels"]:
+    draw = lambda x, k: jax.random.normal(jax.random.fold_in(k, turn), x.shape, x.dtype)
+    return jax.vmap(draw)(clean, keys)
+
+
+@eqx.filter_jit
+def _border(
+    ball: AbstractBall, clean: Any, directions: Array, eps: Any
+) -> Float[Array, "images pixels"]:
+    return jax.vmap(ball.ascend)(clean, directions, eps)
 
 
 def _margins(

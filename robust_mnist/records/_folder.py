@@ -412,11 +412,13 @@ def _frame(source: Path | io.StringIO, path: Path, columns: tuple[str, ...]) -> 
     import pandas as pd
 
     text = dict.fromkeys(("norm", "method", "kind", "split", "commit", "jax"), str)
-    blank = {column: [""] for column in ("eps", "step", "seconds")}
+    blank = {column: [""] for column in ("step", "seconds")}
+    # A radius names arrays, and has to be the very number that was written: pandas' own parser may
+    # be a unit in the last place off.
+    radius = {"eps": lambda text: float(text) if text else np.nan} if "eps" in columns else None
     try:
-        # Radii name arrays, so that each has to be the very number that was written.
         frame = pd.read_csv(
-            source, dtype=text, keep_default_na=False, na_values=blank, float_precision="round_trip"
+            source, dtype=text, keep_default_na=False, na_values=blank, converters=radius
         )
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
