@@ -21,7 +21,7 @@ from robust_mnist.threat import BALLS
 
 
 # One of every run, and not the one that `test_certify.py` asks of float32 each time.
-OFTEN = {("linf", "relu")}
+OFTEN = {("linf", "relu"), ("l2", "tanh")}
 MEETINGS = [
     case(*meeting.values, long=tuple(meeting.values) not in OFTEN) for meeting in meetings(*NORMS)
 ]

@@ -34,6 +34,7 @@ ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
 CASES = [
     (norm, activation, 1 + (at + 4) % 5, 2 + (5 * at) % 11)
     for at, (norm, activation) in enumerate(itertools.product(ORDERS, ACTIVATIONS))
+    if any(c.ball.name == norm and activation in c.activations for c in CERTIFIERS.values())
 ]
 OFTEN = {("linf", "tanh"), ("l2", "relu")}
 
@@ -157,8 +158,6 @@ def test_no_bound_is_above_the_truth_at_any_scale(norm, activation, depth, class
         name: certifier for name, certifier in CERTIFIERS.items()
         if certifier.ball.name == norm and activation in certifier.activations
     }  # fmt: skip
-    if not known:
-        return  # what nobody claims to bound
     with jax.enable_x64(True):
         models = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(widened, stack.models))
         x, y = stack.pixels.astype(np.float64), jnp.asarray(stack.labels)

@@ -6,10 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 
-
-pytestmark = pytest.mark.long
 NETWORK = Path(__file__).parents[2] / "benchmarks" / "network.safetensors"
 # At a radius that breaks about half of the images: once together, and once in parts of 48.
 PROGRAM = """
