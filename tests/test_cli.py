@@ -806,6 +806,19 @@ def test_a_run_ends_with_accuracy_throughput_a_table_and_the_page(run, finished)
     assert "Traceback" not in err
 
 
+def test_the_table_of_a_sweep_has_the_radii_that_were_asked_for(run, finished, tmp_path):
+    copied = shutil.copytree(finished, tmp_path / "copied")
+    words = ["sweep", "--run", copied, "--norm", "linf", "--eps", ".0125,.2", "--quiet"]
+    code, out, _ = run(*words, "--methods", "fgsm-linf")
+    assert code == 0
+    [heading] = [line for line in out.splitlines() if line.startswith("Linf")]
+    assert heading.split()[-3:] == ["0", "0.0125", "0.2"]
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.startswith("  ")}
+    assert len(rows["fgsm-linf"]) == 4
+    # And where nothing is left to do as well.
+    assert run(*words, "--methods", "fgsm-linf")[1].splitlines()[:8] == out.splitlines()[:8]
+
+
 def test_json_stands_alone_on_stdout(run, finished):
     code, out, _ = run("run", "--run", finished, "--json")
     assert code == 0

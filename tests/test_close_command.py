@@ -15,7 +15,7 @@ from robust_mnist import checkpoint, sweep
 from robust_mnist.commands.certify import _per_image
 from robust_mnist.config import seconds
 from robust_mnist.errors import InputError
-from robust_mnist.records import Exact, OpenDomains, RunFolder
+from robust_mnist.records import ABOUT_CERTIFICATES, Exact, OpenDomains, RunFolder
 from robust_mnist.sweep import Spent, Tried, _certify, _saving
 
 
@@ -40,12 +40,23 @@ def test_a_network_is_closed_kept_and_verified(run, closed, small_npz):
     code, out, _ = run("close", *words, "--quiet")
     assert (code, out.count("branch-and-bound")) == (0, 0)
     assert f"exactly {found['certified'] / 30:.2%}" in out
+    assert out.count(ABOUT_CERTIFICATES) == 1
     check = ["verify", "net-0.02.npz", "--model", "net.npz", "--data", small_npz, "--quiet"]
     code, out, _ = run(*check, "--json")
     told = json.loads(out)
     assert code == 0
     assert told["replayed"] == told["witnesses"] == found["attacked"]
     assert told["proven"] == told["certificates"] == found["certified"]
+    assert run(*check)[1].count(ABOUT_CERTIFICATES) == 1
+
+
+def test_documents_say_what_a_certificate_is_about():
+    """Of which network, and that another evaluation may differ: in one plain sentence each."""
+    root = Path(__file__).parents[1]
+    for name in ("README.md", "reports/exact/README.md"):
+        text = " ".join((root / name).read_text(encoding="utf-8").split())
+        assert "about the float32 weights in exact arithmetic" in text, name
+        assert re.search(r"evaluation in float32, TF32 or bfloat16 may differ", text, re.IGNORECASE), name
 
 
 def prepared(kind, folder, finished, foreign, small_npz, eps):  # noqa: F811

@@ -12,7 +12,7 @@ from test_report import Page, check_standing_alone
 
 from robust_mnist import statistics
 from robust_mnist.figures import FIGURES, thumbnail
-from robust_mnist.records import Sandwich
+from robust_mnist.records import ABOUT_CERTIFICATES, Sandwich
 from robust_mnist.report import _certificates, _closed, _commands, _facts, _one, _open_images
 
 
@@ -304,6 +304,7 @@ def test_time_and_domains_are_shown_where_a_radius_was_closed(closed):
     page = page_of(records)
     check_standing_alone(page)
     assert "robust-mnist close --run runs/known --norm linf --eps 0.03" in page.text
+    assert page.text.count(ABOUT_CERTIFICATES) == 1
     other = [entry | {"eps": 8 / 255} for entry in records.info["closed"]]
     exactly = dataclasses.replace(records, info=records.info | {"closed": other})
     lines = dict(_commands.commands(exactly, "runs/known"))

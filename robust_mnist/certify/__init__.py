@@ -1,6 +1,18 @@
 """Certifiers: proofs that no image in a ball is classified wrongly.
 
 To add one, write `certify/<name>.py` and name an instance in `CERTIFIERS`.
+
+A proof is about the float32 weights in exact arithmetic and is computed in float64. Every bound has
+room for two kinds of error, at any scale of the weights:
+
+- Rounding, a share of the magnitudes that are added (`_backward.lowest` derives it).
+- Underflow: XLA replaces results below 2e-308 by 0. Each product loses that much at most, for
+  which `_intervals.floor` and `_backward.vanished` have room. The square of a number below 1e-154
+  underflows; lengths are therefore taken in units of their largest entry (`_norms.length`) or of
+  the sum of their entries (`threat.L2.least`).
+
+What overflows becomes infinite or NaN, and proves nothing. `tests/test_scales.py` holds all bounds
+to the truth on networks whose layers are scaled by 1e-30 to 1e30.
 """
 
 from robust_mnist.certify._base import AbstractCertifier as AbstractCertifier

@@ -93,8 +93,9 @@ def test_a_minimal_attack_is_near_before_its_answers_are_refined(affine, name):
     none = np.full(len(labels), np.inf, np.float32)
     own = np.asarray(_answers(attack, model, images, y, ids, none, KEY))
     size = sizes(attack.ball.name, to_float(images), own)
-    # The elastic net weighs L2 as well; FAB and DeepFool go too far by up to 2 %.
-    most = {"jsma-l0": 4.0, "ead5x200-l1": 1.4}.get(name, 1.03)
+    # The elastic net weighs L2 as well; FAB and DeepFool go too far by up to 2 %. Three searches
+    # of Carlini and Wagner's weight settle it roughly: the preset that runs them refines the rest.
+    most = {"jsma-l0": 4.0, "ead5x200-l1": 1.4, "cw3x100-l2": 1.4}.get(name, 1.03)
     assert np.median(size / radii[attack.ball.name]) <= most
 
 
@@ -231,10 +232,15 @@ def test_thorough_misses_nothing_that_the_standard_four_find(network, first_imag
         attack = ATTACKS[name]
         radii = [np.inf] if isinstance(attack, AbstractMinimalAttack) else grid[grid > 0]
         for eps in radii:
+            # What the preset has broken at this radius, and so at all larger ones, it cannot miss.
+            at = np.flatnonzero(upper > (0.0 if np.isinf(eps) else eps))
+            some = part.take(np.resize(at, -(-at.size // 250) * 250))  # programs of one size
+            if not at.size:
+                continue
             found = break_batch(
-                attack, network, part.images, part.labels,
-                ids=part.ids, eps=eps, key=method_key(KEY, name),
+                attack, network, some.images, some.labels,
+                ids=some.ids, eps=eps, key=method_key(KEY, name), chunk=250,
             )  # fmt: skip
-            union = np.minimum(union, found.size)
+            union[at] = np.minimum(union[at], found.size[: at.size])
     missed = {f"{eps:g}": np.flatnonzero((union <= eps) & (upper > eps)).tolist() for eps in grid}
     assert {eps: images for eps, images in missed.items() if images} == {}
