@@ -5,6 +5,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +17,13 @@ from problems import Affine, Scaled, case, exact_radius, grey_images, predicted
 from robust_mnist.attacks import ATTACKS, PGD
 from robust_mnist.audit import CHECKS, Evidence, audit
 from robust_mnist.audit.precision import _points
+from robust_mnist.certify import CERTIFIERS
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
-from robust_mnist.models import AbstractClassifier
+from robust_mnist.models import MLP, AbstractClassifier
+from robust_mnist.models.mlp import Dense
 from robust_mnist.records import Radii, Row, table
-from robust_mnist.sweep import judge_batch, puller, sizes
+from robust_mnist.sweep import certified_radii, judge_batch, puller, sizes
 from robust_mnist.threat import BALLS, L2, Linf
 
 
@@ -337,6 +340,31 @@ def test_float32_that_fails_inside_certified_balls_alone_is_found_out(affine, pa
         finding = CHECKS["G17-precision"](evidence)
         assert finding.verdict == (verdict if share else "ok"), finding
         assert ("certified in linf" in finding.meaning) == (share > 0 and verdict == "fail")
+
+
+def test_neurons_that_cancel_in_a_batch_and_not_for_a_single_image_are_found_out(getkey):
+    """A product of matrices may add the two large terms one after the other, which cancels them."""
+    small = MLP((64, 20, 10), "relu", key=getkey())
+    first, last = small.layers
+    fed = jnp.tile(jnp.where(jnp.arange(64) == 0, 1e12, 0.0), (2, 1))
+    factor = jnp.linspace(1.0, 2.0, 10)[:, None]
+    layers = (
+        Dense(jnp.concatenate([first.weight, fed]), jnp.zeros(22)),
+        Dense(jnp.concatenate([last.weight, factor, -factor], axis=1), last.bias),
+    )
+    model = eqx.tree_at(lambda m: m.layers, small, layers)
+    images = grey_images(getkey(), COUNT)
+    images[:, 0] = 0
+    own = Part(images, predicted(small, images), np.arange(COUNT))
+    evidence = evidence_of(model, own, np.full(COUNT, np.inf), grid=[0.1])
+    # In exact arithmetic the two add nothing, and the small network decides.
+    certified = certified_radii(
+        CERTIFIERS["crown-linf"], small, images, own.labels, largest=0.1, gap=1e-3
+    )
+    assert np.mean(certified > 0) > 0.9
+    radii = dataclasses.replace(evidence.radii["linf"], lower=certified)
+    finding = CHECKS["G17-precision"](dataclasses.replace(evidence, radii={"linf": radii}))
+    assert finding.verdict == "fail", finding
 
 
 @pytest.mark.parametrize("norm", BALLS)
