@@ -218,6 +218,17 @@ def test_the_network_of_the_file_is_judged_and_certified_not_one_without_subnorm
         assert certify_batch(CERTIFIERS[name], model, image, label, eps=0.45).all(), name
 
 
+def test_an_image_is_judged_with_pixels_too_small_for_a_normal_float32():
+    below, above = np.zeros((2, 3)), np.zeros((3, 2))
+    below[0, 0], above[1, 0] = 1e38, 1.0
+    layers = [(below, np.zeros(2)), (above, np.array([0.005, 0.0, -1.0]))]
+    model = model_of([tuple(array.astype(np.float32) for array in pair) for pair in layers], "relu")
+    images = np.array([[0.0, 0.5, 0.5], [1e-40, 0.5, 0.5]], np.float32)
+    margin, reached = judge_batch(model, images, np.zeros(2, np.int32))
+    assert reached.tolist() == [0, 1]
+    assert margin[1] == pytest.approx(-0.005, rel=1e-3)
+
+
 @pytest.mark.parametrize("name", [name for name in CERTIFIERS if name.endswith("-l2")])
 @pytest.mark.parametrize("power", [0, case(-30, name="tiny"), case(30, name="huge", long=True)])
 def test_a_linear_network_behind_scaled_layers_is_certified_up_to_its_radius(name, power):
