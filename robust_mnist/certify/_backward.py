@@ -134,7 +134,10 @@ def over_ball(
     """The least of rows over pixels in ball and box, and what rounding can do to it."""
     pixels = jax.vmap(lambda row: ball.least(x, row, eps))(carried.rows)
     size = jnp.abs(pixels) + jnp.abs(carried.offset)
-    slack = carried.slack + 16 * jnp.finfo(carried.rows.dtype).eps * size + vanished(x)
+    limits = jnp.finfo(carried.rows.dtype)
+    # Pixels are at most 1, and what underflows here is as `vanished` has it for neurons.
+    lost = MOST_TERMS * float(limits.tiny) * 2 * x.size
+    slack = carried.slack + 16 * limits.eps * size + lost
     return pixels + carried.offset, slack
 
 

@@ -71,9 +71,11 @@ class L2(AbstractBall):
         total = jax.lax.stop_gradient(jnp.sum(size))  # the bound does not depend on the unit
         # In units of the sum of all weights. The squares of weights below 1e-154 would underflow,
         # and a bound of 0 on the fall proves what is false. In this unit the squares add up to
-        # 1/784 at least, and what underflows is far below the rounding error of that.
-        unit = jnp.where(total > 0, total, 1.0)
-        share = weights / unit
+        # 1/784 at least, and what underflows is far below the rounding error of that. The unit and
+        # its inverse are normal numbers; to divide each weight would take as long as all the rest.
+        tiny = float(jnp.finfo(x.dtype).tiny)
+        unit = jnp.clip(total, tiny, 1 / tiny)
+        share = weights * (1 / unit)
         positive = jnp.abs(share)
         # The square where a positive weight meets a pixel that falls, or a negative one that rises.
         squares = share * share * (falls + rises) + share * positive * (falls - rises)
