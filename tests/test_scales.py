@@ -14,12 +14,14 @@ import pytest
 from problems import case
 
 from robust_mnist.certify import CERTIFIERS, SEARCHES, rounding
+from robust_mnist.certify._domains import Explored
 from robust_mnist.certify._norms import length, spectral_norm
 from robust_mnist.data import Part
 from robust_mnist.data.pixels import to_float
 from robust_mnist.models import ACTIVATIONS, MLP
-from robust_mnist.sweep import BranchAndBound, Budget, certify_batch, judge_batch
+from robust_mnist.sweep import BranchAndBound, Budget, _branch, certify_batch, judge_batch
 from robust_mnist.sweep._driver import widened
+from robust_mnist.sweep._frontier import Cuts
 from robust_mnist.threat import BALLS
 
 
@@ -256,6 +258,48 @@ def test_a_linear_network_behind_scaled_layers_is_certified_up_to_its_radius(nam
     assert not holds.any()
     if name == "crown-l2":
         assert certify_batch(CERTIFIERS[name], model, images, labels, eps=radius * 0.999).all()
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["tiny-first", "huge-first"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        case(name, long=name not in {"ibp-linf", "crown-l2", "lipschitz-local-l2"})
+        for name in CERTIFIERS
+    ],
+)
+def test_products_that_underflow_on_the_way_prove_nothing_false(name, order):
+    """Layers that come to 1e-311, and others to 1e304: what lies between is 0 one way or other."""
+    powers = [-37] * 8 + [-15] + [38] * 8
+    eye, none = np.eye(2), np.zeros(2)
+    layers = [(eye * 10.0**power, none) for power in powers[::order]]
+    layers.append((eye, np.array([0.0, 0.02e-7])))
+    layers = [tuple(array.astype(np.float32) for array in pair) for pair in layers]
+    model = model_of(layers, "relu")
+    images, labels = np.array([[128, 102]], np.uint8), np.zeros(1, np.int32)
+    x = to_float(images)
+    gap = margins("relu", layers, x.astype(Exact), 0)[0]
+    assert 0.05e-7 < gap < 0.1e-7
+    # The least change in each norm that closes the gap of two pixels.
+    radius = float(gap) * 1e7 / {"linf": 2, "l2": 2**0.5, "l1": 1}[CERTIFIERS[name].ball.name]
+    for eps in (1.01 * radius, 0.4):
+        assert not certify_batch(CERTIFIERS[name], model, images, labels, eps=eps).any()
+    found, _ = judge_batch(model, x, labels)
+    assert abs(Exact(found[0]) - gap) <= rounding(model)
+
+
+def test_halves_meet_at_a_point_that_every_device_takes_for_the_same_number():
+    """Some devices take numbers below 1e-38 for 0; a half proven there must fit the other half."""
+    point = np.array([1e-40, -1e-40, 0.5], np.float32)
+    one, neurons = jnp.zeros(3), jnp.zeros(3, jnp.int32)
+    explored = Explored(
+        one, jnp.zeros((3, 2)), one, one, jnp.zeros((3, 2)), neurons, jnp.asarray(point), one, one,
+        one, one, one,
+    )  # fmt: skip
+    cuts = Cuts(jnp.full((3, 2), -np.inf), jnp.full((3, 2), np.inf), jnp.zeros((3, 2)))
+    below, above = _branch._halves(cuts, explored)
+    assert np.asarray(below.high)[:, 0].tolist() == [0, 0, 0.5]
+    assert np.asarray(above.low)[:, 0].tolist() == [0, 0, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -172,14 +172,15 @@ def rounding(model: MLP) -> float:
     at_zero = abs(float(ACTIVATIONS[model.activation](jnp.zeros(()))))
     size = np.ones(model.layers[0].weight.shape[1])
     off = np.zeros_like(size)
-    for number, layer in enumerate(model.layers, start=1):
-        weight, bias = (np.abs(np.asarray(a, np.float64)) for a in (layer.weight, layer.bias))
-        size, off = weight @ size + bias, weight @ off
-        off = off + (weight.shape[1] + 1) * eps * (size + floor(np.float64))
-        if number < len(model.layers):
-            reached = steepest * size + at_zero
-            off = steepest * off + 16 * (eps * (size + reached) + np.finfo(np.float64).tiny)
-            size = reached
+    with np.errstate(over="ignore", invalid="ignore"):
+        for number, layer in enumerate(model.layers, start=1):
+            weight, bias = (np.abs(np.asarray(a, np.float64)) for a in (layer.weight, layer.bias))
+            size, off = weight @ size + bias, weight @ off
+            off = off + (weight.shape[1] + 1) * eps * (size + floor(np.float64))
+            if number < len(model.layers):
+                reached = steepest * size + at_zero
+                off = steepest * off + 16 * (eps * (size + reached) + np.finfo(np.float64).tiny)
+                size = reached
     most = float(2 * (2 * np.max(off) + 2 * eps * np.max(size)))
     return most if math.isfinite(most) else math.inf
 
