@@ -118,6 +118,7 @@ def test_an_activation_is_passed_with_room_for_its_rounding():
 
 
 def test_the_least_over_a_ball_has_room_for_its_rounding():
+    """The offset is much larger than what pixels add, which is rounded down by itself."""
     rng, tight = np.random.default_rng(2), 0
     step = jax.jit(lambda carried, x, eps: over_ball(carried, Linf(), x, eps))
     for _ in range(TURNS):
@@ -125,7 +126,7 @@ def test_the_least_over_a_ball_has_room_for_its_rounding():
         low = [max(p - Fraction(eps), Fraction(0)) for p in exact(x)]
         high = [min(p + Fraction(eps), Fraction(1)) for p in exact(x)]
         least = sum(min(w * a, w * b) for w, a, b in zip(exact(rows), low, high, strict=True))
-        offset = -float(least)
+        offset = 1e3 * abs(float(least)) * rng.uniform(1, 2)
         value, slack = step(
             Carried(jnp.asarray(rows)[None], jnp.asarray([offset]), jnp.zeros(1)),
             jnp.asarray(x), jnp.asarray(eps),
@@ -133,8 +134,7 @@ def test_the_least_over_a_ball_has_room_for_its_rounding():
         above = least + Fraction(offset)
         assert exact(value)[0] - exact(slack)[0] <= above
         tight += exact(value)[0] > above
-    # What pixels add is rounded down by itself, so that the slack is for the sum alone.
-    assert tight < TURNS
+    assert tight > TURNS / 8  # without room it would often be wrong
 
 
 class Straight:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from problems import case
 
-from robust_mnist.certify import CERTIFIERS, SEARCHES, rounding
+from robust_mnist.certify import CERTIFIERS, SEARCHES, exact_margin, rounding
 from robust_mnist.certify._domains import Explored
 from robust_mnist.certify._norms import length, spectral_norm
 from robust_mnist.data import Part
@@ -82,7 +82,7 @@ def scaled(rng, sizes):
     for at, (below, above) in enumerate(itertools.pairwise(sizes)):
         weight = rng.normal(size=(above, below)) * 10.0 ** powers[at]
         bias = rng.normal(size=above) * 10.0 ** np.clip(powers[: at + 1].sum(), -37, 30)
-        bias *= rng.integers(2)
+        bias *= rng.integers(2) and kind > 0  # no float32 is as small as what tiny layers give
         if rng.random() < 0.3:
             weight[rng.integers(above)] = 0.0  # a neuron that is constant
         if rng.random() < 0.2:
@@ -288,6 +288,30 @@ def test_products_that_underflow_on_the_way_prove_nothing_false(name, order):
     assert abs(Exact(found[0]) - gap) <= rounding(model)
 
 
+def test_what_underflows_in_judging_is_within_the_rounding_that_is_claimed():
+    layers = [(np.eye(2) * 1e-35, np.zeros(2))] * 8 + [(np.eye(2) * 1e-30, np.zeros(2))]
+    layers = [tuple(array.astype(np.float32) for array in pair) for pair in layers]
+    model, image = model_of(layers, "relu"), np.array([[1.0, 0.0]], np.float32)
+    found, _ = judge_batch(model, image, np.zeros(1, np.int32))
+    exact = margins("relu", layers, image.astype(Exact), 0)[0]
+    assert found[0] == 0 < exact
+    assert exact <= rounding(model)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-8, 1e-30, 1e8])
+def test_exact_margins_do_not_depend_on_the_scale_of_hidden_layers(factor):
+    first, last = np.array([[1.0, 2.0], [-1.0, 0.5]]), np.array([[1.0, -1.0], [-0.5, 1.0]])
+    layers = [
+        (first * factor, np.array([0.1, 0.2]) * factor),
+        (last / factor, np.array([0.0, 0.3])),
+    ]
+    layers = [tuple(array.astype(np.float32) for array in pair) for pair in layers]
+    model, x = model_of(layers, "relu"), np.array([0.5, 0.25], np.float32)
+    points = ball_points("linf", x, 0.1)
+    least = margins("relu", layers, points, 0).min()
+    assert exact_margin(model, x, 0, eps=0.1) == pytest.approx(float(least), abs=1e-5)
+
+
 def test_halves_meet_at_a_point_that_every_device_takes_for_the_same_number():
     """Some devices take numbers below 1e-38 for 0; a half proven there must fit the other half."""
     point = np.array([1e-40, -1e-40, 0.5], np.float32)
@@ -310,8 +334,8 @@ def test_halves_meet_at_a_point_that_every_device_takes_for_the_same_number():
 def test_branch_and_bound_proves_nothing_false_at_any_scale(norm, activation):
     rng, certified, eps = np.random.default_rng(3), 0, 0.1
     for turn in range(12):
-        layers = scaled(rng, (2, 4, 4, 3))
-        if turn < 4:
+        layers = scaled(rng, (2, 4, 4, 4, 4, 4, 3))
+        if turn < 4:  # rows come to 1e-180, and their squares are 0
             layers = [
                 (weight * np.float32(1e-30 / np.abs(weight).max()), bias * 0)
                 for weight, bias in layers

@@ -30,20 +30,20 @@ def iterative_beats_single(evidence: Evidence) -> Finding | None:
 
 def _leads(evidence: Evidence, norm: str) -> list[tuple[int, int, str]]:
     """For each eps: images of the lead, at least 0; images on which all of them ran; and where."""
-    sizes: dict[bool, list[np.ndarray]] = {True: [], False: []}
-    for name, own in evidence.own[norm].items():
-        attack = ATTACKS.get(name)
-        sizes[isinstance(attack, AbstractBallAttack) and attack.one_step].append(own)
-    if not sizes[True] or not sizes[False]:
-        return []
-    single, many = np.min(sizes[True], axis=0), np.min(sizes[False], axis=0)
-    both = ~np.isnan(single) & ~np.isnan(many)
     rows = evidence.rows[(evidence.rows.norm == norm) & (evidence.rows.eps > 0)]
-    ran = rows[rows.kind == "attacked"].groupby("eps").method.agg(set)
-    lead = lambda eps: int(np.sum(single[both] <= eps) - np.sum(many[both] <= eps))
-    return [
-        (max(lead(eps), 0), int(both.sum()), f" at eps = {eps:g} in {norm}")
-        for eps, methods in ran.items()
-        # Where one of them did not run, what it found at other radii is all that is known of it.
-        if both.any() and methods >= {*evidence.own[norm]}
-    ]
+    leads = []
+    # At each radius of those that ran there: of others only finds at other radii are known.
+    for eps, ran in rows[rows.kind == "attacked"].groupby("eps").method.agg(set).items():
+        sizes: dict[bool, list[np.ndarray]] = {True: [], False: []}
+        for name in sorted(ran & {*evidence.own[norm]}):
+            attack = ATTACKS.get(name)
+            single = isinstance(attack, AbstractBallAttack) and attack.one_step
+            sizes[single].append(evidence.own[norm][name])
+        if not sizes[True] or not sizes[False]:
+            continue
+        one, many = np.min(sizes[True], axis=0), np.min(sizes[False], axis=0)
+        both = ~np.isnan(one) & ~np.isnan(many)
+        lead = int(np.sum(one[both] <= eps) - np.sum(many[both] <= eps))
+        if both.any():
+            leads.append((max(lead, 0), int(both.sum()), f" at eps = {eps:g} in {norm}"))
+    return leads

@@ -11,8 +11,9 @@ room for two kinds of error, at any scale of the weights:
   underflows; lengths are therefore taken in units of their largest entry (`_norms.length`) or of
   the sum of their entries (`threat.L2.least`).
 
-What overflows becomes infinite or NaN, and proves nothing. `tests/test_scales.py` holds all bounds
-to the truth on networks whose layers are scaled by 1e-30 to 1e30.
+A bound that overflows is infinite or NaN and may be wrong. It proves nothing all the same: a
+certificate has to exceed `rounding`, which is infinite for such a network. `tests/test_scales.py`
+holds all bounds to the truth on networks whose layers are scaled by 1e-30 to 1e30.
 """
 
 from robust_mnist.certify._base import AbstractCertifier as AbstractCertifier

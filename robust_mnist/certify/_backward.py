@@ -13,7 +13,7 @@ from robust_mnist.models import ACTIVATIONS, MLP
 from robust_mnist.threat import AbstractBall, Linf
 
 
-# No sum here has more terms: a layer so wide would have weights of gigabytes.
+# The widest layer that a bound has room for.
 MOST_TERMS = 2**20
 
 
@@ -82,12 +82,17 @@ def vanished(sizes: Float[Array, " neurons"]) -> Float[Array, ""]:
     """What products that underflow can change in a bound.
 
     XLA replaces each by 0, an error of at most the smallest normal number. An entry of a row is a
-    sum of `MOST_TERMS` products at most, and weighs an input or an output of its neuron.
+    sum of up to `MOST_TERMS` products. It is multiplied by an input z of its neuron, or by an
+    output, which is at most |z| + 1 for every activation among `CURVES`.
 
     Args:
-        sizes: Bounds on the inputs of a layer, in magnitude. No activation among `CURVES` gives
-            more than its input and 1.
+        sizes: Bounds on |z|, neuron by neuron.
+
+    Raises:
+        ValueError: The layer is wider than `MOST_TERMS`.
     """
+    if sizes.size > MOST_TERMS:
+        raise ValueError(f"bounds are for layers of up to {MOST_TERMS} neurons, got {sizes.size}")
     tiny = float(jnp.finfo(sizes.dtype).tiny)
     return MOST_TERMS * tiny * jnp.sum(sizes + 1)
 

@@ -28,7 +28,7 @@ def affine(
     covers products that underflow: at most 2 n of them, and both ends halved.
     """
     least = floor(weight.dtype)
-    centre, radius = (low + high) / 2, (high - low) / 2
+    centre, radius = low / 2 + high / 2, high / 2 - low / 2  # each half: a sum may overflow
     middle = weight @ centre + bias
     magnitude = jnp.abs(weight)
     spread = magnitude @ radius

@@ -49,14 +49,36 @@ def exact_margin(
         TimeoutError: A program was not solved in time.
     """
     check_small(model)
-    program = _Program(model, np.asarray(x, np.float64), eps)
-    last = model.layers[-1]
+    even = _balanced(model)
+    program, last = _Program(even, np.asarray(x, np.float64), eps), even.layers[-1]
     weight, bias = np.asarray(last.weight, np.float64), np.asarray(last.bias, np.float64)
+
+    def least(row: np.ndarray) -> float:
+        unit = np.max(np.abs(row)) or 1.0
+        return unit * program.least(row / unit, seconds)
+
     return min(
-        program.least(weight[y] - weight[other], seconds) + bias[y] - bias[other]
+        least(weight[y] - weight[other]) + bias[y] - bias[other]
         for other in range(len(bias))
         if other != y
     )
+
+
+def _balanced(model: MLP) -> MLP:
+    """The same function, with weights and biases of each hidden neuron of up to 1 or 2.
+
+    HiGHS has absolute tolerances. ReLU lets a positive factor through, and powers of 2 are exact.
+    """
+    leaves, carried = [], np.ones(model.layers[0].weight.shape[1])
+    for at, layer in enumerate(model.layers):
+        weight, bias = (np.asarray(array, np.float64) for array in (layer.weight, layer.bias))
+        weight = weight / carried[None]
+        if at < len(model.layers) - 1:
+            largest = np.maximum(np.max(np.abs(weight), axis=1), np.abs(bias))
+            carried = 2.0 ** -np.floor(np.log2(np.where(largest > 0, largest, 1.0)))
+            weight, bias = carried[:, None] * weight, carried * bias
+        leaves += [weight, bias]
+    return jax.tree.unflatten(jax.tree.structure(model), leaves)
 
 
 def check_small(model: MLP) -> None:
@@ -163,6 +185,7 @@ def _interruptible(solve: Callable[[], Any]) -> Any:
 
 def _bounded(model: MLP, x: np.ndarray, eps: float) -> list[Hidden]:
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model)
+        # By NumPy: XLA on a CPU takes float32 numbers below 1e-38 for 0.
+        wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), model)
         bound = jax.jit(lambda x, e: hidden_layers(wide, Linf(), x, e, refine=True))
         return jax.device_get(bound(jnp.asarray(x), jnp.asarray(eps, jnp.float64)))

@@ -79,7 +79,8 @@ def verify(command: config.Verify) -> Result:
         text += f"; {holds.sum()} of {smaller.size} certified radii below {eps:g} proven anew"
     if unfit:
         text += f"; {unfit} images that are said to be right when clean are wrong"
-    text += f"\n{ABOUT_CERTIFICATES}"
+    if chosen.size or smaller.size:
+        text += f"\n{ABOUT_CERTIFICATES}"
     fail = int(np.sum(~wrong)) + false + int(np.sum(~holds)) + unfit
     late = facts["not_proven_in_time"] if not command.allow_unproven else 0
     if fail:

@@ -16,7 +16,7 @@ from robust_mnist import files
 from robust_mnist.config import SweepSettings, TrainSettings, restore
 from robust_mnist.errors import InputError
 from robust_mnist.records._radii import Radii
-from robust_mnist.records._ran import ran_throughout
+from robust_mnist.records._ran import ran_at
 from robust_mnist.records._rows import COLUMNS, HISTORY, KEY
 
 
@@ -384,18 +384,32 @@ class Records:
         """Closest wrong image of each attack alone, `[seeds, images]`.
 
         NaN for images that the attack did not run on at each of its radii: their sizes would be
-        those of some radii only, and the method would seem weaker than it is.
+        those of some radii only, and the method would seem weaker than it is. NaN for all images
+        where that is known of some radii and not of others, as after a sweep that added to a run of
+        an earlier version.
         """
         prefix = f"upper/{norm}/"
         found = {}
         for key in sorted(self.radii):
             if key.startswith(prefix):
                 method, upper = key.removeprefix(prefix), self.radii[key]
-                ran = ran_throughout(self.radii, norm, method)
+                ran = self._ran(norm, method)
                 found[method] = np.atleast_2d(
                     upper if ran is None else np.where(ran, upper, np.nan)
                 )
         return found
+
+    def _ran(self, norm: str, method: str) -> np.ndarray | None:
+        """The images that an attack ran on at each radius of its rows; None if unknown of all."""
+        if self.rows.empty:
+            return None
+        rows = self.rows[(self.rows["norm"] == norm) & (self.rows["method"] == method)]
+        eps = rows["eps"][(rows["kind"] == "attacked") & (rows["eps"] > 0)].unique()
+        masks = [ran_at(self.radii, norm, method, float(one)) for one in eps]
+        known = [mask for mask in masks if mask is not None]
+        if not known:
+            return None
+        return np.all(known, axis=0) & (len(known) == len(masks))
 
 
 def _settings(info: Mapping[str, Any]) -> TrainSettings:

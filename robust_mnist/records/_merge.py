@@ -208,6 +208,8 @@ def _rows(
             continue
         sizes = np.atleast_2d(radii[name])[seeds.index(row.seed)]
         ran = ran_at(radii, row.norm, row.method, row.eps) if row.kind == "attacked" else None
+        if ran is None and row.kind == "attacked":
+            continue  # a run of an earlier version does not tell which images an attack ran on
         counts = ~np.isnan(sizes) if ran is None else np.atleast_2d(ran)[seeds.index(row.seed)]
         sizes = sizes[counts]
         right = sizes > row.eps if end == "upper" else sizes >= row.eps

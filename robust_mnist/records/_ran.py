@@ -25,8 +25,8 @@ def ran_at(
 ) -> np.ndarray | None:
     """The images a method ran on at a radius.
 
-    At radius 0 nothing is searched, and an attack that is given no radius says something of each:
-    there it is all images on which the method ran at all.
+    An attack that is given no radius runs once, for all radii. At radius 0 there is nothing to
+    search: each image counts that the method ran on at any radius.
 
     Args:
         arrays: Arrays of `radii.npz`.
@@ -43,12 +43,6 @@ def ran_at(
         masks = _masks(arrays, norm, method)
         everywhere = np.any(masks, axis=0) if masks else None
     return arrays.get(ran_key(norm, method, eps)) if everywhere is None else everywhere
-
-
-def ran_throughout(arrays: Mapping[str, np.ndarray], norm: str, method: str) -> np.ndarray | None:
-    """The images on which a method ran at every radius at which it ran at all; None if unknown."""
-    masks = _masks(arrays, norm, method)
-    return np.all(masks, axis=0) if masks else None
 
 
 def _masks(arrays: Mapping[str, np.ndarray], norm: str, method: str) -> list[np.ndarray]:

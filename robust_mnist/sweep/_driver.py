@@ -235,7 +235,7 @@ def _judge(
 
     Args:
         wide: The classifier, `widened`.
-        images: Pixels, made float64 on the host for the reason given there.
+        images: Pixels; NumPy makes them float64, as `widened` does with weights.
         labels: True classes.
     """
     with jax.enable_x64(True):

@@ -69,10 +69,10 @@ class L2(AbstractBall):
         falls, rises = jnp.ceil(x), jnp.ceil(1 - x)  # 0 at an end of the range, else 1
         size = jnp.abs(weights)
         total = jax.lax.stop_gradient(jnp.sum(size))  # the bound does not depend on the unit
-        # In units of the sum of all weights. The squares of weights below 1e-154 would underflow,
-        # and a bound of 0 on the fall proves what is false. In this unit the squares add up to
-        # 1/784 at least, and what underflows is far below the rounding error of that. The unit and
-        # its inverse are normal numbers; to divide each weight would take as long as all the rest.
+        # In units of the sum of all weights: the squares of weights below 1e-154 would underflow,
+        # and a fall of 0 would prove what is false. In this unit the sum of the squares of n
+        # weights is at least 1/n. `share_lost` times that sum covers each square that underflows.
+        # The unit and its inverse are normal numbers; dividing each weight would be slower.
         tiny = float(jnp.finfo(x.dtype).tiny)
         unit = jnp.clip(total, tiny, 1 / tiny)
         share = weights * (1 / unit)
