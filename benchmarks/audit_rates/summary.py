@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.audit_rates import RISE, SWEEP, USUAL
-from robust_mnist.audit import CHECKS
+from benchmarks.audit_rates import MEASURED, RISE, SWEEP, USUAL
 
 
 Trials = Sequence[Mapping[str, Any]]
@@ -58,7 +57,7 @@ def rates(trials: Trials, thresholds: Mapping[str, str]) -> list[dict[str, Any]]
     fakes = [trial for trial in trials if trial["fake"] is not None]
     groups = {"alarms": sound, "noticed": fakes, "rising": [f for f in fakes if f["rises"]]}
     rows = []
-    for check in CHECKS:
+    for check in MEASURED:
         usual = USUAL.get(check)
         row = {"check": check, "ours": thresholds.get(check)}
         row |= {"usual": usual.words if usual else None, "source": usual.source if usual else None}

@@ -32,9 +32,9 @@ def precision(evidence: Evidence) -> Finding | None:
     balls are evaluated as one of a batch and by themselves, since sums are added in another order
     then. Agreement proves nothing: other points, orders and devices may differ.
 
-    The usual limit: no image (nobody's, the obvious one). Measured on clean and stored images:
-    false alarms on 0 of 8 sound networks, 4 of 58 variants of fakes noticed, by the usual limit 0
-    and 4; reports/data/audit-rates.md.
+    The usual limit: no image (nobody's, the obvious one). Measured: false alarms on 0 of 8 sound
+    networks, 4 of 58 variants of fakes noticed, by the usual limit 0 and 4;
+    reports/data/audit-rates.md. That was measured before points of certified balls were looked at.
 
     Reference:
         Jia and Rinard, "Exploiting verified neural networks via floating point numerical error",
