@@ -10,8 +10,8 @@ def run_counts(evidence: Evidence) -> Finding | None:
 
     An attack that is given a radius runs once on each image at each radius; one that finds radii by
     itself runs once on each image. The counts of `run.json` are kept apart from the rows of the
-    tables. Rows with more images mix results of different radii: an attack that ran at a small
-    radius only stands in the table at a large one, and seems to fail there.
+    tables. A row that claims more images counts images on which the attack ran at another radius
+    only. The attack then seems to fail at a radius at which it never ran.
     """
     attacked = evidence.rows[(evidence.rows.kind == "attacked") & (evidence.rows.eps > 0)]
     excess: dict[str, int] = {}

@@ -223,12 +223,7 @@ def first_images():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_thorough_misses_next_to_nothing_that_the_standard_four_find(network, first_images, norm):
-    """At most one image in 200 at each radius.
-
-    The preset takes a third of the passes of the four in Linf. On eran-relu-6x100, six layers deep,
-    it missed 3 of 1,000 images at Linf 0.1, and as many at L2 1.2 and 2.
-    """
+def test_thorough_misses_nothing_that_the_standard_four_find(network, first_images, norm):
     part = first_images
     grid = np.array(EPS[norm])
     upper = thorough(network, part, norm, PRESETS["thorough"].stages[norm], largest=grid[-1])
@@ -248,5 +243,4 @@ def test_thorough_misses_next_to_nothing_that_the_standard_four_find(network, fi
             )  # fmt: skip
             union[at] = np.minimum(union[at], found.size[: at.size])
     missed = {f"{eps:g}": np.flatnonzero((union <= eps) & (upper > eps)).tolist() for eps in grid}
-    most = len(part.labels) // 200
-    assert {eps: images for eps, images in missed.items() if len(images) > most} == {}
+    assert {eps: images for eps, images in missed.items() if images} == {}
