@@ -73,8 +73,8 @@ USUAL: dict[str, Usual] = {
     "G24-seeds": Usual("shown, without a limit", "nobody's", None),
     "G26-reaches-zero": Usual("nothing stands at the end", CARLINI, 0.0),
 }  # fmt: skip
-# This check compares the tables of a run with its counts. It does not depend on the network, so that
-# it has no rate to measure.
+# This check compares the tables of a run with its counts. It does not depend on the network, and
+# has no rate to measure.
 BOOKS = {"G27-run-counts"}
 MEASURED = [check for check in CHECKS if check not in BOOKS]
 assert {*USUAL} <= {*MEASURED}
